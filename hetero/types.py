@@ -1,0 +1,81 @@
+"""What a caller asks for and what it gets: requests, sampling, streamed chunks. No arrays, no protobuf, no Ray."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from placement.types import Plan
+
+
+class FinishReason(StrEnum):
+    """Why a completion ended: an end-of-sequence or stop id, a stop string, or the token limit."""
+
+    EOS = "eos"
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How tokens are chosen, with the field's usual names and defaults; temperature 0 is greedy.
+
+    `seed` None draws a fresh one, which the completion reports. `logprobs` None: none; n: the chosen token's and the
+    n most likely alternatives'. `stop_token_ids` end the completion like the model's own end-of-sequence ids, which
+    `ignore_eos` switches off.
+    """
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    logprobs: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    token_id: int
+    logprob: float
+    alternatives: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a streamed completion: text that never splits a character, and the ids that made it.
+
+    `finish_reason` is set on the last chunk alone, which may be empty of text.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds on the engine's clock: to the first token, the median between tokens, and the tokens per second."""
+
+    ttft_seconds: float
+    itl_seconds_median: float
+    tokens_per_second: float
+    queue_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole completion."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: FinishReason
+    timings: Timings
+    plan: Plan
+    seed: int = 0
+    logprobs: tuple[TokenLogprob, ...] = field(default=())

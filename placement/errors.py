@@ -1,0 +1,17 @@
+"""The errors of placement: every one carries a single sentence, so that it survives pickling across actors."""
+
+
+class PlacementError(Exception):
+    """A plan cannot be made, read or honoured."""
+
+
+class PlanSyntaxError(PlacementError):
+    """The text of a plan is not of the form DEVICE[/ENGINE][@PRECISION]:FIRST-LAST,..."""
+
+
+class UnknownDeviceError(PlacementError):
+    """A plan names a device or an engine that is not there."""
+
+
+class IncompletePlanError(PlacementError):
+    """A plan's ranges overlap, leave a gap, or do not cover exactly the model's blocks."""

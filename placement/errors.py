@@ -15,3 +15,11 @@ class UnknownDeviceError(PlacementError):
 
 class IncompletePlanError(PlacementError):
     """A plan's ranges overlap, leave a gap, or do not cover exactly the model's blocks."""
+
+
+class WorkloadError(PlacementError):
+    """A workload file is not one: empty, cyclic, or with a number that cannot be."""
+
+
+class InfeasibleError(PlacementError):
+    """No legal plan exists; the message names the constraint that rules it out."""

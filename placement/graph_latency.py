@@ -1,0 +1,159 @@
+"""Single-request latency of a workload: the evaluator of the format's definition, a plan, and a lower bound.
+
+A piece on an accelerator starts when all its inputs are there, then moves them in, computes, and moves its outputs
+out; groups on a CPU run as soon as their inputs are there, any number at once. Each accelerator takes one piece. Plans
+come from a dynamic programme over ideals that adds piece after piece, followed by local search under the evaluator.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx
+import numpy as np
+from numpy.typing import NDArray
+
+from placement.errors import InfeasibleError
+from placement.ideals import PieceLoads, blocks_of_equal_size
+from placement.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySolution:
+    """`device_of[g]`: accelerators are 0 .. count - 1, the CPUs together are number `accelerator_count`."""
+
+    latency_milliseconds: float
+    bound_milliseconds: float
+    device_of: tuple[int, ...]
+
+
+def solve_latency(workload: Workload, ideals: NDArray[np.bool_]) -> LatencySolution:
+    """A contiguous plan of small latency with a proven lower bound. Raises InfeasibleError if nothing fits."""
+    device_of = list(_plan_by_pieces(workload, ideals))
+    evaluator = LatencyEvaluator(workload)
+    value = _improve(workload, device_of, evaluator)
+    return LatencySolution(value, path_bound(workload), tuple(device_of))
+
+
+def path_bound(workload: Workload) -> float:
+    """The longest path when every group runs at its fastest legal speed and nothing is transferred."""
+    finish = [0.0] * len(workload.groups)
+    arrivals = _predecessors(workload)
+    for index, group in enumerate(workload.groups):
+        fastest = group.cpu_milliseconds if workload.cpu_count else np.inf
+        if group.accelerator_legal and workload.accelerator_count:
+            fastest = min(fastest, group.accelerator_milliseconds)
+        finish[index] = max((finish[p] for p in arrivals[index]), default=0.0) + fastest
+    return float(max(finish))
+
+
+def _predecessors(workload: Workload) -> list[set[int]]:
+    before: list[set[int]] = [set() for _ in workload.groups]
+    for source, target in workload.edges():
+        before[target].add(source)
+    return before
+
+
+class LatencyEvaluator:
+    """Latency of an assignment by the format's definition; inf where it is illegal."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.cpu = workload.accelerator_count
+        self.edges = workload.edges()
+
+    def __call__(self, device_of: Sequence[int]) -> float:
+        if not self._legal(device_of):
+            return float("inf")
+        piece_of = [g if d == self.cpu else -1 - d for g, d in enumerate(device_of)]
+        graph: networkx.DiGraph[int] = networkx.DiGraph()
+        graph.add_nodes_from(piece_of)
+        graph.add_edges_from((piece_of[s], piece_of[t]) for s, t in self.edges if piece_of[s] != piece_of[t])
+        seconds = self._piece_milliseconds(device_of, piece_of)
+        finish: dict[int, float] = {}
+        try:
+            for piece in networkx.topological_sort(graph):
+                start = max((finish[p] for p in graph.predecessors(piece)), default=0.0)
+                finish[piece] = start + seconds[piece]
+        except networkx.NetworkXUnfeasible:
+            return float("inf")  # two pieces wait for each other: not contiguous
+        return max(finish.values())
+
+    def _legal(self, device_of: Sequence[int]) -> bool:
+        size = [0.0] * (self.cpu + 1)
+        for group, device in zip(self.workload.groups, device_of, strict=True):
+            if device < self.cpu and not group.accelerator_legal:
+                return False
+            size[device] += group.size_bytes
+        if self.workload.cpu_count == 0 and self.cpu in device_of:
+            return False
+        return max(size[: self.cpu], default=0.0) <= self.workload.accelerator_bytes
+
+    def _piece_milliseconds(self, device_of: Sequence[int], piece_of: Sequence[int]) -> dict[int, float]:
+        total = dict.fromkeys(piece_of, 0.0)
+        for group, device, piece in zip(self.workload.groups, device_of, piece_of, strict=True):
+            total[piece] += group.cpu_milliseconds if device == self.cpu else group.accelerator_milliseconds
+        for transfer in self.workload.transfers:
+            source = piece_of[transfer.source]
+            crossed = {piece_of[t] for t in transfer.targets} - {source}
+            if crossed and source < 0:
+                total[source] += transfer.milliseconds
+            for piece in crossed:
+                total[piece] += transfer.milliseconds if piece < 0 else 0.0
+        return total
+
+
+def _plan_by_pieces(workload: Workload, ideals: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Least sum of pieces over chains of ideals: value[a][ideal] with a accelerators used."""
+    loads = PieceLoads(workload, ideals)
+    accelerators, cpu = workload.accelerator_count, workload.accelerator_count
+    value = np.full((accelerators + 1, len(ideals)), np.inf)
+    value[:, 0] = 0.0
+    choice = np.full(value.shape, -1, dtype=np.int64)
+    for first, last in blocks_of_equal_size(ideals):
+        on_accelerator, on_cpu = loads.block(first, last)
+        for a in range(accelerators + 1):
+            options = [(value[a][None, :last] + on_cpu, 1)] if workload.cpu_count else []
+            if a:
+                options.append((value[a - 1][None, :last] + on_accelerator, 0))
+            for total, is_cpu in options:
+                smaller = total.argmin(axis=1)
+                found = total[np.arange(len(smaller)), smaller]
+                better = found < value[a, first:last]
+                value[a, first:last][better] = found[better]
+                choice[a, first:last][better] = 2 * smaller[better] + is_cpu
+    if not np.isfinite(value[accelerators, -1]):
+        raise InfeasibleError("no contiguous plan fits the accelerators, and there is no CPU to take the rest")
+    device_of = [cpu] * len(workload.groups)
+    a, larger = accelerators, len(ideals) - 1
+    while larger:
+        smaller, is_cpu = divmod(int(choice[a, larger]), 2)
+        if not is_cpu:
+            a -= 1
+            for group in np.flatnonzero(ideals[larger] & ~ideals[smaller]):
+                device_of[group] = a
+        larger = smaller
+    return tuple(device_of)
+
+
+def _improve(workload: Workload, device_of: list[int], evaluate: LatencyEvaluator) -> float:
+    """First-improvement local search: move one group to another device while that helps. Edits `device_of`."""
+    best = evaluate(device_of)
+    neighbours: dict[int, set[int]] = {g: set() for g in range(len(device_of))}
+    for source, target in workload.edges():
+        neighbours[source].add(target)
+        neighbours[target].add(source)
+    improved = True
+    while improved:
+        improved = False
+        for group, near in neighbours.items():
+            for device in sorted({device_of[n] for n in near} | {workload.accelerator_count}):
+                old = device_of[group]
+                if device == old:
+                    continue
+                device_of[group] = device
+                value = evaluate(device_of)
+                if value < best - 1e-12:
+                    best, improved = value, True
+                else:
+                    device_of[group] = old
+    return best

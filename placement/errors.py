@@ -23,3 +23,7 @@ class WorkloadError(PlacementError):
 
 class InfeasibleError(PlacementError):
     """No legal plan exists; the message names the constraint that rules it out."""
+
+
+class ProfileError(PlacementError):
+    """Measurements cannot be used: of another model or machine, incomplete, or with a time that cannot be."""

@@ -1,0 +1,76 @@
+"""A measured time as a function of size: piecewise linear inside the measured range, straight on outside it.
+
+Knows numbers only. Sizes are tokens in a batch, bytes on a link, or tokens of context.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from placement.errors import ProfileError
+
+
+@dataclass(frozen=True, slots=True)
+class TimeTable:
+    """Measured points by growing size; `relative_spread` is how far repeats of one point lay apart."""
+
+    sizes: tuple[float, ...]
+    seconds: tuple[float, ...]
+    relative_spread: float = 0.0
+
+    def at(self, size: float) -> float:
+        """Seconds at `size`. Past the ends the slope of the outermost half of the points goes on, never below 0."""
+        if len(self.sizes) == 1:
+            return self.seconds[0]
+        if self.sizes[0] <= size <= self.sizes[-1]:
+            return float(np.interp(size, self.sizes, self.seconds))
+        below = size < self.sizes[0]
+        anchor = 0 if below else -1
+        slope = self._end_slope(below)
+        return max(0.0, self.seconds[anchor] + slope * (size - self.sizes[anchor]))
+
+    def _end_slope(self, below: bool) -> float:
+        """Least-squares slope of the half of the points at that end: one noisy point must not steer what is beyond."""
+        count = max(2, len(self.sizes) // 2)
+        part = slice(0, count) if below else slice(-count, None)
+        return max(0.0, float(np.polyfit(self.sizes[part], self.seconds[part], 1)[0]))
+
+
+def make_table(points: Mapping[float, Sequence[float]], what: str) -> TimeTable:
+    """A table of the medians of repeats by size. Raises ProfileError, naming `what`, for times that cannot be."""
+    if not points:
+        raise ProfileError(f"the profile of {what} is empty; measure it again with `hetero profile`")
+    for size, repeats in points.items():
+        for seconds in repeats:
+            if not math.isfinite(seconds) or seconds < 0:
+                raise ProfileError(f"the profile of {what} holds {seconds} seconds at size {size:g}; measure it again")
+    sizes = tuple(sorted(points))
+    medians = tuple(float(np.median(points[size])) for size in sizes)
+    spreads = [np.subtract(*np.percentile(points[s], [75, 25])) / m for s, m in zip(sizes, medians, strict=True) if m]
+    return TimeTable(sizes, medians, float(np.median(spreads)) if spreads else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCost:
+    """seconds = latency_seconds + bytes / bytes_per_second, from a least-squares fit."""
+
+    latency_seconds: float
+    bytes_per_second: float
+
+    def at(self, size_bytes: float) -> float:
+        return self.latency_seconds + size_bytes / self.bytes_per_second
+
+
+def fit_link(table: TimeTable) -> LinkCost:
+    """The alpha-beta model of a link from at least two sizes, weighted so that small messages count as much as large.
+
+    Raises ProfileError for fewer sizes.
+    """
+    if len(table.sizes) < 2:
+        raise ProfileError("a link needs measurements at two sizes or more; measure it again with `hetero profile`")
+    sizes, seconds = np.array(table.sizes), np.array(table.seconds)
+    beta, alpha = np.polyfit(sizes, seconds, 1, w=1.0 / np.maximum(seconds, 1e-9))
+    beta = max(float(beta), 1e-15)
+    return LinkCost(max(float(alpha), 0.0), 1.0 / beta)

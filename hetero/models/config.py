@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """Llama, Mistral, Qwen2, Qwen3 (rms norm, rotary, gated MLP) and GPT-2 (layer norm, learned positions, plain MLP)."""
+    """Llama, Mistral, Qwen2, Qwen3 (RMS norm, rotary, gated MLP); GPT-2 (layer norm, learned positions, plain MLP)."""
 
     family: str
     hidden_size: int

@@ -25,7 +25,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
-    """What a backend must know to realise one block's attention; `sliding_window` 0 means full attention."""
+    """What a backend must know to realise one block's attention.
+
+    `sliding_window` w: a token attends to itself and the w - 1 tokens before it; 0: to all before it.
+    """
 
     block_index: int
     head_count: int
@@ -42,13 +45,18 @@ AttentionFactory = Callable[[AttentionShape], nn.Module]
 
 
 class RmsNorm(nn.Module):
+    """Root mean square norm, in fp32 whatever the weights are, as `transformers` computes it."""
+
     def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon) * self.weight
+        # No conversion is written into a graph where there is none to make.
+        wide = x if x.dtype == torch.float32 else x.float()
+        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
+        return self.weight * (normed if x.dtype == torch.float32 else normed.to(x.dtype))
 
 
 def make_norm(config: DecoderConfig, size: int) -> nn.Module:
@@ -113,9 +121,9 @@ class Mlp(nn.Module):
         self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.gated:
-            return self.down(self.activation(self.gate(x)) * self.up(x))
-        return self.down(self.activation(self.up(x)))
+        inner = self.activation(self.gate(x)) * self.up(x) if self.gated else self.activation(self.up(x))
+        out: Tensor = self.down(inner)
+        return out
 
 
 class DecoderBlock(nn.Module):
@@ -160,4 +168,5 @@ class DecoderHead(nn.Module):
         self.head = nn.Linear(config.hidden_size, config.vocabulary_size, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.head(self.norm(hidden))
+        logits: Tensor = self.head(self.norm(hidden))
+        return logits

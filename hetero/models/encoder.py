@@ -33,7 +33,8 @@ class EncoderBlock(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         attended = attended.transpose(1, 2).reshape(x.shape)
         x = self.attention_norm(x + self.o(attended))
-        return self.mlp_norm(x + self.down(self.activation(self.up(x))))
+        out: Tensor = self.mlp_norm(x + self.down(self.activation(self.up(x))))
+        return out
 
 
 class EncoderBlocks(nn.Module):

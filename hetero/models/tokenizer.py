@@ -1,0 +1,136 @@
+"""Text to token ids and back, by the `tokenizers` library and the folder's own files.
+
+Knows special tokens, padding and truncation; chat templates are rendered in `chat_template.py`. Safe to call from
+several threads. `transformers` is asked only for a folder without `tokenizer.json`.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding
+from tokenizers import Tokenizer as RawTokenizer
+
+from hetero.batch import LongArray
+from hetero.errors import InvalidRequestError, ModelError
+from hetero.models.chat_template import plain_chat, render_chat
+from hetero.models.json_file import read_json
+
+PaddedTexts = tuple[LongArray, LongArray, LongArray]
+
+
+class Tokenizer:
+    """The tokenizer of the model in `folder`. Raises ModelError where its files are missing or corrupt."""
+
+    def __init__(self, folder: Path) -> None:
+        self._settings = _optional_json(folder / "tokenizer_config.json")
+        self._special = {name: _text_of(self._settings.get(name)) for name in ("bos_token", "eos_token", "pad_token")}
+        self._template = _chat_template(folder, self._settings)
+        self._raw = _load(folder)
+        self._raw.no_truncation()
+        self._raw.no_padding()
+        self._truncating = RawTokenizer.from_str(self._raw.to_str())
+        self._truncating_lock = threading.Lock()
+        named = self._raw.token_to_id(self._special["pad_token"] or "")
+        self._pad_id = _pad_id(folder) if named is None else named
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids that the tokenizer knows, special ones included; the model's own may be more."""
+        return int(self._raw.get_vocab_size(with_added_tokens=True))
+
+    @property
+    def has_chat_template(self) -> bool:
+        return self._template is not None
+
+    def encode(self, text: str, special_tokens: bool = True) -> list[int]:
+        """Ids of `text`, with the special tokens that the model wants around it. Raises InvalidRequestError."""
+        return list(self._checked([text], self._raw, special_tokens)[0].ids)
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of `ids`; bytes that form no whole character become U+FFFD. Unknown ids are left out."""
+        return str(self._raw.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The prompt for a conversation of {role, content}, ready for the assistant's turn.
+
+        By the model's template, or as plain lines `role: content` where it has none. Raises InvalidRequestError.
+        """
+        if self._template is None:
+            return plain_chat(messages)
+        return render_chat(self._template, messages, {k: v for k, v in self._special.items() if v is not None})
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Ids of `chat`: a template writes its own special tokens, so none are added to it."""
+        return self.encode(self.chat(messages), special_tokens=self._template is None)
+
+    def encode_batch_padded(self, texts: Sequence[str], max_length: int) -> PaddedTexts:
+        """(ids, mask, types), each int64 [B, L], L the longest text's tokens but at most `max_length`."""
+        with self._truncating_lock:
+            self._truncating.enable_truncation(max_length)
+            encodings = self._checked(list(texts), self._truncating, True)
+        shape = (len(encodings), max((len(e.ids) for e in encodings), default=0))
+        ids, mask, types = np.full(shape, self._pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for row, encoding in enumerate(encodings):
+            length = len(encoding.ids)
+            ids[row, :length], mask[row, :length], types[row, :length] = encoding.ids, 1, encoding.type_ids
+        return ids, mask, types
+
+    @staticmethod
+    def _checked(texts: list[str], raw: RawTokenizer, special_tokens: bool) -> list[Encoding]:
+        try:
+            return list(raw.encode_batch(texts, add_special_tokens=special_tokens))
+        except (TypeError, UnicodeEncodeError):
+            raise InvalidRequestError("The text is not valid Unicode: send UTF-8 without lone surrogates.") from None
+
+
+def _load(folder: Path) -> RawTokenizer:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return _converted(folder)
+    try:
+        return RawTokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception
+        raise ModelError(f"{path} is no readable tokenizer ({error}): fetch the file again.") from None
+
+
+def _converted(folder: Path) -> RawTokenizer:
+    """From a folder that has only the older vocabulary files."""
+    if not any((folder / name).is_file() for name in ("vocab.json", "vocab.txt", "tokenizer.model")):
+        raise ModelError(f"{folder} holds no tokenizer.json: fetch the model's tokenizer files.")
+    from transformers import AutoTokenizer
+
+    try:
+        raw: RawTokenizer = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    except Exception as error:
+        raise ModelError(f"{folder}: its tokenizer files cannot be converted ({error}): add tokenizer.json.") from None
+    return raw
+
+
+def _optional_json(path: Path) -> dict[str, object]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _pad_id(folder: Path) -> int:
+    value = _optional_json(folder / "config.json").get("pad_token_id")
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _text_of(token: object) -> str | None:
+    """Special tokens are written as a text or as an object with `content`."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _chat_template(folder: Path, settings: dict[str, Any]) -> str | None:
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    found = settings.get("chat_template")
+    if isinstance(found, list):
+        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None

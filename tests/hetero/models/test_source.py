@@ -1,0 +1,39 @@
+"""Where a model's files are looked for, without a network."""
+
+from pathlib import Path
+
+import pytest
+
+from hetero.errors import ModelError
+from hetero.models.source import resolve
+
+
+def test_source_folder_is_itself(stories260k: Path) -> None:
+    assert resolve(str(stories260k)) == stories260k.resolve()
+
+
+def test_source_file_is_refused(stories260k: Path) -> None:
+    with pytest.raises(ModelError, match="is a file: give the folder"):
+        resolve(str(stories260k / "config.json"))
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./a/b/c", "a//b", "-x/y", "owner/name with space"])
+def test_source_that_is_neither_folder_nor_id_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="neither a folder, nor 'tiny', nor a hub id"):
+        resolve(name)
+
+
+def test_source_hub_id_offline_says_how_to_get_it() -> None:
+    with pytest.raises(ModelError, match="owner/name is not in the local hub cache and the hub cannot be reached"):
+        resolve("owner/name")
+
+
+def test_source_hub_id_in_the_cache_is_found_offline(stories260k: Path, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    repository = tmp_path / "models--owner--name"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    (snapshot / "config.json").write_bytes((stories260k / "config.json").read_bytes())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert resolve("owner/name") == snapshot

@@ -9,6 +9,8 @@ HeteroError
   StageLostError        a stage died under its requests
   CancelledRequestError the caller went away or the deadline passed
   ConfigurationError    a setting, a port, a cluster is not usable
+  UnavailableError      the server cannot be reached, is loading or is draining
+  AuthenticationError   the credential is missing or wrong
 
 Each takes one message string and has no constructor of its own: exceptions cross Ray's actors by pickling.
 """
@@ -48,3 +50,11 @@ class CancelledRequestError(HeteroError):
 
 class ConfigurationError(HeteroError):
     """A setting, a port, a file or a cluster is not usable as asked."""
+
+
+class UnavailableError(HeteroError):
+    """The server cannot be reached, is still loading, or is draining; nothing was spent on the request."""
+
+
+class AuthenticationError(HeteroError):
+    """The credential is missing, or is not the one that the server knows."""

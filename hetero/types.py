@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from placement.types import Plan
 
@@ -79,3 +80,31 @@ class Completion:
     plan: Plan
     seed: int = 0
     logprobs: tuple[TokenLogprob, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """One text's probabilities over the model's labels, in the labels' order."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The most probable label."""
+        return max(zip(self.probabilities, self.labels, strict=True))[1]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model that is served, as it is served: `context_tokens` bounds prompt and completion together."""
+
+    name: str
+    kind: Literal["decoder", "encoder"]
+    family: str
+    block_count: int
+    hidden_size: int
+    vocabulary_size: int
+    context_tokens: int
+    labels: tuple[str, ...] = ()
+    server_version: str = ""

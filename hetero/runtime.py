@@ -1,0 +1,246 @@
+"""One model, running: the calls that a script or a notebook makes, and those that the server is built on.
+
+Knows what a caller asks and what the engine answers; `starting.py` knows how the parts come up.
+"""
+
+import atexit
+import queue
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from hetero.backends.base import SliceReport
+from hetero.batch import FloatArray
+from hetero.encoding import Vectors, class_scores, submit_texts
+from hetero.engine.requests import Event, Failed, GenerateRequest, Sink
+from hetero.engine.settings import EngineStats
+from hetero.errors import InvalidRequestError, UnavailableError
+from hetero.models.config import DecoderConfig, EncoderConfig
+from hetero.progress import ProgressCallback, ignore
+from hetero.prompts import Prompt, tokenize
+from hetero.starting import Parts, RuntimeSettings, start_parts
+from hetero.streams import CompletionStream, Ending
+from hetero.types import Chunk, ClassScores, Completion, ModelInfo, SamplingParams
+from hetero.validation import check_length, check_sampling, merge_options
+from placement.types import Device, Plan
+
+
+class Runtime:
+    """Runs `model` (a folder, a hub id or "tiny") on the stages of a plan, until `close`.
+
+    `plan` is a plan's text (``cpu/openvino:0-2,npu:2-4``), a `Plan`, or None for the best single device; `precision`
+    holds for every stage that names none. `context` bounds the tokens of prompt and completion together; None is the
+    model's own, at most 4096. `address` is a Ray cluster's; None starts one here, or joins the one that this job runs
+    in. With `in_process` the stages are threads of this process and Ray is not used. `kv_blocks` (of 32 tokens) or
+    `kv_memory_bytes` (for each device) bound the KV cache; by default it takes a share of each device's free memory.
+    `threads` bounds each stage's CPU threads; 0: all of its node. `on_progress` is told of every step of the start.
+
+    Raises ModelError, ConfigurationError, BackendError or placement.PlacementError; nothing is left running then.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        plan: str | Plan | None = None,
+        *,
+        precision: str | None = None,
+        context: int | None = None,
+        address: str | None = None,
+        max_sequences: int = 16,
+        kv_blocks: int | None = None,
+        kv_memory_bytes: int | None = None,
+        max_batch_tokens: int = 512,
+        max_waiting: int = 256,
+        micro_batches: int = 0,
+        threads: int = 0,
+        in_process: bool = False,
+        on_progress: ProgressCallback = ignore,
+    ) -> None:
+        settings = RuntimeSettings(
+            plan=plan,
+            precision=precision,
+            context_tokens=context,
+            address=address,
+            max_sequences=max_sequences,
+            kv_blocks=kv_blocks,
+            kv_memory_bytes=kv_memory_bytes,
+            max_batch_tokens=max_batch_tokens,
+            max_waiting=max_waiting,
+            micro_batches=micro_batches,
+            threads=threads,
+            in_process=in_process,
+        )
+        self.model = model
+        self._closing = threading.Lock()
+        with ExitStack() as undo:
+            self._parts = start_parts(model, settings, on_progress, undo)
+            self._undo = undo.pop_all()
+        self._closed = False
+        atexit.register(self.close)
+
+    def generate(
+        self, prompt: Prompt, sampling: SamplingParams | None = None, *, timeout: float | None = None, **options: Any
+    ) -> Completion:
+        """The whole completion of `prompt`; see `stream`."""
+        return self.stream(prompt, sampling, timeout=timeout, **options).result()
+
+    def stream(
+        self, prompt: Prompt, sampling: SamplingParams | None = None, *, timeout: float | None = None, **options: Any
+    ) -> CompletionStream:
+        """The completion of `prompt` (text, token ids or messages), chunk by chunk; closing it cancels the request.
+
+        `options` are fields of SamplingParams, laid over `sampling`. `timeout` is in seconds. A completion that reaches
+        the context's end stops there, like one that reaches `max_tokens`.
+        Raises InvalidRequestError (PromptTooLongError) at once; while reading OverloadedError, StageLostError,
+        CancelledRequestError.
+        """
+        chosen = merge_options(sampling, options)
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        request_id = uuid.uuid4().hex
+        self.submit(request_id, self.tokenize(prompt), chosen, events.put, timeout)
+        return CompletionStream(self._items(events), lambda: self.cancel(request_id))
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        """One vector for each text, float32 [N, D], pooled and normalised as the model's folder says.
+
+        Raises InvalidRequestError where the model does not embed, or `texts` is empty.
+        """
+        return self.submit_embedding(texts).result()
+
+    def classify(self, texts: Sequence[str]) -> list[ClassScores]:
+        """Each text's probabilities over the model's labels. Raises InvalidRequestError where the model has none."""
+        return class_scores(self.submit_classification(texts).result(), self.info.labels)
+
+    def devices(self) -> tuple[Device, ...]:
+        """The devices that were found at the start, those that the plan does not use included."""
+        return self._parts.devices
+
+    @property
+    def plan(self) -> Plan:
+        return self._parts.plan
+
+    @property
+    def reports(self) -> tuple[SliceReport, ...]:
+        """What really runs on each stage, as its engine says."""
+        return self._parts.pipeline.reports
+
+    @property
+    def info(self) -> ModelInfo:
+        return describe(self.model, self._parts)
+
+    def stats(self) -> EngineStats:
+        """The engine's counters at this moment."""
+        return self._parts.engine.stats()
+
+    def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
+        """The prompt's token ids. Raises InvalidRequestError where it is empty or the model does not generate."""
+        config = self._parts.config
+        if not isinstance(config, DecoderConfig):
+            raise InvalidRequestError(f"{self.model} is an encoder and does not generate; embed or classify with it")
+        return tokenize(self._parts.tokenizer, prompt, config.vocabulary_size)
+
+    def submit(
+        self,
+        request_id: str,
+        token_ids: tuple[int, ...],
+        sampling: SamplingParams,
+        sink: Sink,
+        deadline_seconds: float | None = None,
+    ) -> None:
+        """Hand one request to the engine; `sink` gets its events on the engine's thread and must not block.
+
+        Raises InvalidRequestError, PromptTooLongError or OverloadedError; then the sink gets nothing.
+        """
+        self._check_open()
+        parts = self._parts
+        check_sampling(sampling, parts.config.vocabulary_size)
+        room = check_length(len(token_ids), parts.context_tokens)
+        bounded = replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        parts.engine.submit(GenerateRequest(request_id, token_ids, bounded, deadline_seconds), sink)
+
+    def cancel(self, request_id: str) -> None:
+        """End a request: its blocks are free within one step. One that has ended already is left alone."""
+        if not self._closed:
+            self._parts.engine.cancel(request_id)
+
+    def submit_embedding(self, texts: Sequence[str]) -> Vectors:
+        """Like `embed`, without waiting."""
+        if self._encoder().labels:
+            raise InvalidRequestError(f"{self.model} has a classification head and does not embed; classify with it")
+        return self._submit_texts(texts)
+
+    def submit_classification(self, texts: Sequence[str]) -> Vectors:
+        """Like `classify`, without waiting; gives the class logits."""
+        if not self._encoder().labels:
+            raise InvalidRequestError(f"{self.model} has no classification head; embed with it")
+        return self._submit_texts(texts)
+
+    def close(self) -> None:
+        """End the engine, the stages and the cluster connection, in this order; a second call does nothing."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        atexit.unregister(self.close)
+        self._undo.close()
+
+    def __enter__(self) -> "Runtime":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _items(self, events: "queue.SimpleQueue[Event]") -> Iterator[Chunk | Ending]:
+        while True:
+            event = events.get()
+            if isinstance(event, Failed):
+                raise event.error
+            if not isinstance(event, Chunk):
+                yield Ending(
+                    event.prompt_tokens,
+                    event.completion_tokens,
+                    event.finish_reason,
+                    event.timings,
+                    event.seed,
+                    self.plan,
+                )
+                return
+            yield event
+
+    def _encoder(self) -> EncoderConfig:
+        config = self._parts.config
+        if not isinstance(config, EncoderConfig):
+            raise InvalidRequestError(f"{self.model} is a decoder and gives no vectors; generate with it")
+        return config
+
+    def _submit_texts(self, texts: Sequence[str]) -> Vectors:
+        self._check_open()
+        return submit_texts(self._parts.engine, self._parts.tokenizer, texts, self._parts.context_tokens)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError("the runtime is closed; make a new one")
+
+
+def describe(model: str, parts: Parts) -> ModelInfo:
+    """The model as it is served."""
+    from hetero import __version__
+
+    config = parts.config
+    return ModelInfo(
+        model,
+        "decoder" if isinstance(config, DecoderConfig) else "encoder",
+        config.family,
+        config.block_count,
+        config.hidden_size,
+        config.vocabulary_size,
+        parts.context_tokens,
+        config.labels if isinstance(config, EncoderConfig) else (),
+        __version__,
+    )

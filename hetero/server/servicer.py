@@ -1,0 +1,99 @@
+"""The methods of `hetero.v1.HeteroService`: each converts, asks the runtime, converts back.
+
+Knows neither ports nor credentials (`server.py`, `interceptors.py`). Errors leave as they are; the interceptor that
+wraps every method turns them into statuses.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import grpc
+
+from hetero.batch import FloatArray
+from hetero.encoding import Vectors, class_scores
+from hetero.engine.requests import Failed
+from hetero.errors import UnavailableError
+from hetero.runtime import Runtime
+from hetero.server import convert
+from hetero.server.bridge import EventBridge
+from hetero.server.convert_placement import device_to_wire, plan_to_wire, report_to_wire
+from hetero.v1 import inference_pb2 as wire
+from hetero.v1.inference_pb2_grpc import HeteroServiceServicer
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Servicer(HeteroServiceServicer):
+    """Serves one runtime once it is `attach`ed; before that, and after `detach`, every call is UNAVAILABLE."""
+
+    def __init__(self) -> None:
+        self._runtime: Runtime | None = None
+        self._absence = "the model is still loading; try again soon"
+
+    def attach(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def detach(self) -> None:
+        """Refuse new calls; those in progress go on."""
+        self._runtime, self._absence = None, "the server is draining; try another one"
+
+    def _ready(self) -> Runtime:
+        if self._runtime is None:
+            raise UnavailableError(self._absence)
+        return self._runtime
+
+    # A coroutine that writes, and no generator: a cancelled one would be left hanging at its `yield`.
+    async def Generate(self, request: wire.GenerateRequest, context: Context) -> None:  # type: ignore[override]
+        runtime = self._ready()
+        prompt = convert.prompt_from_wire(request)
+        sampling = convert.sampling_from_wire(request.sampling)
+        token_ids = await asyncio.to_thread(runtime.tokenize, prompt)
+        bridge = EventBridge(asyncio.get_running_loop())
+        request_id = uuid.uuid4().hex  # the caller's own id need not be unique
+        runtime.submit(request_id, token_ids, sampling, bridge.put, context.time_remaining())
+        try:
+            await _stream(bridge, runtime, context)
+        finally:
+            runtime.cancel(request_id)
+
+    async def Embed(self, request: wire.EmbedRequest, context: Context) -> wire.EmbedResponse:
+        return convert.vectors_to_wire(await _vectors(self._ready().submit_embedding, request.texts))
+
+    async def Classify(self, request: wire.ClassifyRequest, context: Context) -> wire.ClassifyResponse:
+        runtime = self._ready()
+        logits = await _vectors(runtime.submit_classification, request.texts)
+        return convert.scores_to_wire(class_scores(logits, runtime.info.labels))
+
+    async def GetModel(self, request: wire.GetModelRequest, context: Context) -> wire.GetModelResponse:
+        return convert.model_to_wire(self._ready().info)
+
+    async def GetPlan(self, request: wire.GetPlanRequest, context: Context) -> wire.GetPlanResponse:
+        runtime = self._ready()
+        reports = [report_to_wire(report) for report in runtime.reports]
+        return wire.GetPlanResponse(plan=plan_to_wire(runtime.plan), reports=reports)
+
+    async def ListDevices(self, request: wire.ListDevicesRequest, context: Context) -> wire.ListDevicesResponse:
+        return wire.ListDevicesResponse(devices=[device_to_wire(device) for device in self._ready().devices()])
+
+
+async def _stream(bridge: EventBridge, runtime: Runtime, context: Context) -> None:
+    """Write what the engine says until its end. Waiting for a slow reader holds up this request alone."""
+    while True:
+        chunk, end = await bridge.take()
+        if isinstance(end, Failed):
+            if chunk:
+                await context.write(convert.chunk_to_wire(chunk))
+            raise end.error
+        response = convert.chunk_to_wire(chunk) if chunk else wire.GenerateResponse()
+        if end is not None:
+            response.summary.CopyFrom(convert.summary_to_wire(end, runtime.plan))
+        await context.write(response)
+        if end is not None:
+            return
+
+
+async def _vectors(submit: Callable[[Sequence[str]], Vectors], texts: Iterable[str]) -> FloatArray:
+    """Tokenize aside and wait; when the call ends before, texts that are in no batch yet are dropped."""
+    return await asyncio.wrap_future(await asyncio.to_thread(submit, list(texts)))

@@ -1,0 +1,88 @@
+"""Is what a caller asks for possible at all? The one place that checks sampling values, token ids and lengths.
+
+Knows values, a vocabulary's size and a context's length; neither tokenizers nor engines.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from hetero.errors import InvalidRequestError, PromptTooLongError
+from hetero.types import SamplingParams
+
+MAX_STOP_STRINGS = 16
+MAX_LOGPROBS = 20
+_SEED_LIMIT = 2**63
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+#: Field, what must hold, and how the message says it.
+_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("max_tokens", lambda v: _is_whole(v) and v >= 1, "a whole number of at least 1"),
+    ("temperature", lambda v: _is_real(v) and v >= 0, "a number of at least 0"),
+    ("top_k", lambda v: _is_whole(v) and v >= 0, "a whole number of at least 0 (0 is off)"),
+    ("top_p", lambda v: _is_real(v) and 0 < v <= 1, "above 0 and at most 1"),
+    ("min_p", lambda v: _is_real(v) and 0 <= v <= 1, "from 0 to 1"),
+    ("repetition_penalty", lambda v: _is_real(v) and v > 0, "a number above 0 (1 is off)"),
+    ("seed", lambda v: v is None or (_is_whole(v) and 0 <= v < _SEED_LIMIT), "from 0 to 2^63 - 1"),
+    ("logprobs", lambda v: v is None or (_is_whole(v) and 0 <= v <= MAX_LOGPROBS), f"from 0 to {MAX_LOGPROBS}"),
+    ("stop", lambda v: len(v) <= MAX_STOP_STRINGS, f"at most {MAX_STOP_STRINGS} strings"),
+    ("stop", lambda v: all(isinstance(text, str) and text for text in v), "strings that are not empty"),
+)
+
+
+def merge_options(sampling: SamplingParams | None, options: dict[str, Any]) -> SamplingParams:
+    """`sampling`, or the defaults, with single `options` by name laid over it; one stop string may stand alone.
+
+    Raises InvalidRequestError where an option does not exist.
+    """
+    known = {field.name for field in fields(SamplingParams)}
+    for name in options:
+        if name not in known:
+            raise InvalidRequestError(f"there is no sampling option {name!r}; there are {', '.join(sorted(known))}")
+    given = dict(options)
+    for name in ("stop", "stop_token_ids"):
+        if name in given:
+            given[name] = (given[name],) if isinstance(given[name], str | int) else tuple(given[name] or ())
+    return replace(sampling or SamplingParams(), **given)
+
+
+def check_sampling(sampling: SamplingParams, vocabulary_size: int) -> None:
+    """Raise InvalidRequestError, naming the field, its value and what it may be, where a value is out of range."""
+    for name, holds, wanted in _RULES:
+        value = getattr(sampling, name)
+        if not holds(value):
+            raise InvalidRequestError(f"{name} is {_shown(value)} but must be {wanted}")
+    check_token_ids("stop_token_ids", sampling.stop_token_ids, vocabulary_size)
+
+
+def check_token_ids(field: str, token_ids: Sequence[int], vocabulary_size: int) -> None:
+    """Raise InvalidRequestError where an id is not a whole number in [0, vocabulary_size)."""
+    for token_id in token_ids:
+        if not (_is_whole(token_id) and 0 <= token_id < vocabulary_size):
+            raise InvalidRequestError(
+                f"{field} holds {_shown(token_id)} but the model's token ids are from 0 to {vocabulary_size - 1}"
+            )
+
+
+def check_length(prompt_tokens: int, context_tokens: int) -> int:
+    """How many tokens the completion can have. Raises PromptTooLongError where the prompt leaves room for none."""
+    if prompt_tokens >= context_tokens:
+        raise PromptTooLongError(
+            f"the prompt has {prompt_tokens} tokens but the context holds {context_tokens}, the completion included; "
+            "shorten the prompt or serve with a longer context"
+        )
+    return context_tokens - prompt_tokens
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -44,7 +44,10 @@ class SliceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SliceReport:
-    """What really runs where, as the engine itself reports it after compiling."""
+    """What really runs where, as the engine itself reports it after compiling.
+
+    `resident_bytes` is how much the stage's process grew meanwhile; 0 where it has no process of its own.
+    """
 
     engine: str
     engine_version: str
@@ -53,6 +56,7 @@ class SliceReport:
     weight_bytes: int
     kv_bytes: int
     compile_seconds: float
+    resident_bytes: int = 0
 
 
 class CompiledSlice(Protocol):

@@ -135,9 +135,7 @@ ACCOUNTS = {
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_openvino_report_is_the_engines_own(
-    precision: str, checkpoint: Checkpoints, slice_driver: ModuleType
-) -> None:
+def test_openvino_report_is_the_engines_own(precision: str, checkpoint: Checkpoints, slice_driver: ModuleType) -> None:
     import openvino
 
     account, number_bytes = ACCOUNTS[precision]

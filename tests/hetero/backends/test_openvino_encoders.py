@@ -64,9 +64,7 @@ ERRORS = {"fp32": 1e-5, "bf16": 2e-2, "fp16": 2e-3}
 
 
 @pytest.mark.parametrize("precision", get_backend("openvino").devices()[0].precisions)
-def test_openvino_minilm_equals_sentence_transformers(
-    precision: str, minilm: Path, slice_driver: ModuleType
-) -> None:
+def test_openvino_minilm_equals_sentence_transformers(precision: str, minilm: Path, slice_driver: ModuleType) -> None:
     from sentence_transformers import SentenceTransformer
 
     wanted = SentenceTransformer(str(minilm), device="cpu").encode(TEXTS)

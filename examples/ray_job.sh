@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Run `hetero` as a job on a Ray cluster: starts a one-node cluster on this machine, submits, and stops it again.
+#
+#     bash examples/ray_job.sh [PROMPT]
+#
+# Against a cluster that runs already, only the `ray job submit` line is needed, with its address and its token in
+# RAY_AUTH_TOKEN (or ~/.ray/auth_token) where it asks for one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+prompt=${1:-Once upon a time}
+bin=${BIN:-.venv/bin}
+gcs_port=${GCS_PORT:-6379}
+dashboard_port=${DASHBOARD_PORT:-8265}
+
+# The token is the cluster's password: who has it can run code there.
+export RAY_AUTH_MODE=token
+"$bin/ray" get-auth-token --generate >/dev/null
+
+# In the foreground of a process of its own, so that stopping it stops this cluster and no other.
+"$bin/ray" start --head --block --port "$gcs_port" --dashboard-host 127.0.0.1 --dashboard-port "$dashboard_port" \
+    --disable-usage-stats >/dev/null &
+cluster=$!
+trap 'kill "$cluster"; wait "$cluster" 2>/dev/null || true' EXIT
+
+address=http://127.0.0.1:$dashboard_port
+until "$bin/ray" job list --address "$address" >/dev/null 2>&1; do
+    kill -0 "$cluster"
+    sleep 1
+done
+
+# The working directory travels to the cluster, less what .gitignore names.
+"$bin/ray" job submit --address "$address" --working-dir . -- \
+    "$(realpath "$bin")/python" -m hetero generate tiny --prompt "$prompt" --max-tokens 48

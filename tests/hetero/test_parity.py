@@ -122,7 +122,12 @@ def reference_vectors(folder: Path, ids: np.ndarray, mask: np.ndarray, *, classi
         return np.asarray(out.logits)
     weights = mask[..., None] / mask.sum(axis=1)[:, None, None]
     means = np.asarray((out.last_hidden_state.numpy() * weights).sum(axis=1))
-    return means / np.linalg.norm(means, axis=1, keepdims=True) if (folder / "2_Normalize").is_dir() else means
+    return means / np.linalg.norm(means, axis=1, keepdims=True) if normalizes(folder) else means
+
+
+def normalizes(folder: Path) -> bool:
+    modules = folder / "modules.json"
+    return modules.exists() and "Normalize" in modules.read_text()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ os.environ.update(
 )
 for _name in [name for name in os.environ if name.startswith("HETERO_") or name == "RAY_ADDRESS"]:
     del os.environ[_name]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores it for what it runs in the background, and every process of the tests would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _MODELS = Path(__file__).parent / "models"
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -32,12 +33,13 @@ from placement.types import Device, Plan
 class Runtime:
     """Runs `model` (a folder, a hub id or "tiny") on the stages of a plan, until `close`.
 
-    `plan` is a plan's text (``cpu/openvino:0-2,npu:2-4``), a `Plan`, or None for the best single device; `precision`
-    holds for every stage that names none. `context` bounds the tokens of prompt and completion together; None is the
-    model's own, at most 4096. `address` is a Ray cluster's; None starts one here, or joins the one that this job runs
-    in. With `in_process` the stages are threads of this process and Ray is not used. `kv_blocks` (of 32 tokens) or
-    `kv_memory_bytes` (for each device) bound the KV cache; by default it takes a share of each device's free memory.
-    `threads` bounds each stage's CPU threads; 0: all of its node. `on_progress` is told of every step of the start.
+    `plan` is a plan's text (``cpu/openvino:0-2,npu:2-4``), a `Plan`, None for the best single device, or ``auto`` (or
+    ``auto:throughput``) for the best by what `hetero profile` measured, kept if it beats one device in a trial.
+    `precision` holds for every stage that names none. `context` bounds the tokens of prompt and completion together;
+    None is the model's own, at most 4096. `address` is a Ray cluster's; None starts one here, or joins that of this
+    job. With `in_process` the stages are threads of this process and Ray is not used. `kv_blocks` (of 32 tokens) or
+    `kv_memory_bytes` (a device) bound the KV cache, else a share of free memory does. `threads` bounds each stage's CPU
+    threads; 0: all of its node. `cache` is the folder of profiles. `on_progress` is told of every step of the start.
 
     Raises ModelError, ConfigurationError, BackendError or placement.PlacementError; nothing is left running then.
     """
@@ -58,6 +60,7 @@ class Runtime:
         micro_batches: int = 0,
         threads: int = 0,
         in_process: bool = False,
+        cache: Path | None = None,
         on_progress: ProgressCallback = ignore,
     ) -> None:
         settings = RuntimeSettings(
@@ -73,6 +76,7 @@ class Runtime:
             micro_batches=micro_batches,
             threads=threads,
             in_process=in_process,
+            cache=cache,
         )
         self.model = model
         self._closing = threading.Lock()

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from hetero.automatic import Proposal, asked_objective, propose
 from hetero.backends.base import KvSpec
 from hetero.capacity import KvWishes, choose_kv
 from hetero.engine.engine import Engine
@@ -19,8 +20,12 @@ from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
 from hetero.models.tokenizer import Tokenizer
 from hetero.pipeline.base import Pipeline
+from hetero.placing import Goal, usual_traffic
 from hetero.planning import plan_model
+from hetero.probe import Running, settle
 from hetero.progress import Progress, ProgressCallback
+from placement.constraints import Constraints
+from placement.problem import Objective
 from placement.types import Device, Plan
 
 DEFAULT_CONTEXT_TOKENS = 4096
@@ -29,7 +34,10 @@ _STORED_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeSettings:
-    """How a model is to be run; None leaves the choice to the runtime. `address` is a Ray cluster's."""
+    """How a model is to be run; None leaves the choice to the runtime. `address` is a Ray cluster's.
+
+    `cache` is the folder of profiles for a plan of ``auto``; None: the usual one.
+    """
 
     plan: str | Plan | None = None
     precision: str | None = None
@@ -43,6 +51,7 @@ class RuntimeSettings:
     micro_batches: int = 0
     threads: int = 0
     in_process: bool = False
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +79,16 @@ def start_parts(model: str, settings: RuntimeSettings, tell: ProgressCallback, u
     context_tokens = choose_context(settings.context_tokens, config.max_context)
     tokenizer = Tokenizer(folder)
     devices = _find_devices(settings, tell, undo)
-    plan = _choose_plan(folder, config, context_tokens, devices, settings)
-    tell(Progress("plan", plan.reason))
-    kv = _choose_kv(folder, config, context_tokens, plan, settings)
-    pipeline = _start_pipeline(folder, plan, kv, settings, tell)
-    undo.callback(pipeline.close)
+    proposal = _choose_plan(folder, config, context_tokens, devices, settings)
+    tell(Progress("plan", proposal.plan.reason))
+    running = _run_plan(folder, config, context_tokens, proposal, settings, tell)
+    undo.callback(running.pipeline.close)
     tell(Progress("engine", "starting the engine"))
-    engine = Engine(pipeline, tokenizer, config, _engine_settings(kv, context_tokens, settings))
+    engine = Engine(running.pipeline, tokenizer, config, _engine_settings(running.kv, context_tokens, settings))
     undo.callback(engine.close)
     engine.start()
     tell(Progress("ready", f"{model} is ready"))
-    return Parts(folder, config, context_tokens, devices, plan, tokenizer, pipeline, engine)
+    return Parts(folder, config, context_tokens, devices, running.plan, tokenizer, running.pipeline, engine)
 
 
 def choose_context(wanted: int | None, model_tokens: int) -> int:
@@ -109,10 +117,46 @@ def _find_devices(settings: RuntimeSettings, tell: ProgressCallback, undo: ExitS
 
 def _choose_plan(
     folder: Path, config: ModelConfig, context_tokens: int, devices: tuple[Device, ...], settings: RuntimeSettings
-) -> Plan:
+) -> Proposal:
     if isinstance(settings.plan, Plan):
-        return settings.plan
-    return plan_model(folder, config, devices, settings.plan, precision=settings.precision, kv_tokens=context_tokens)
+        return Proposal(settings.plan)
+    objective = asked_objective(settings.plan)
+    text = None if objective else settings.plan
+    plan = plan_model(folder, config, devices, text, precision=settings.precision, kv_tokens=context_tokens)
+    if objective is None:
+        return Proposal(plan)
+    return propose(folder, config, devices, _goal(objective, context_tokens, settings), plan, settings.cache)
+
+
+def _goal(objective: Objective, context_tokens: int, settings: RuntimeSettings) -> Goal:
+    concurrency = settings.max_sequences if objective is Objective.THROUGHPUT else 1
+    return Goal(
+        objective,
+        usual_traffic(context_tokens, concurrency, settings.max_batch_tokens),
+        Constraints(precisions=frozenset({settings.precision}) if settings.precision else None),
+        "none" if settings.in_process else "measured",
+    )
+
+
+def _run_plan(
+    folder: Path,
+    config: ModelConfig,
+    context_tokens: int,
+    proposal: Proposal,
+    settings: RuntimeSettings,
+    tell: ProgressCallback,
+) -> Running:
+    """Start the plan; one that must beat a single device is measured against it, and the winner is what runs."""
+
+    def start(plan: Plan) -> Running:
+        kv = _choose_kv(folder, config, context_tokens, plan, settings)
+        return Running(plan, _start_pipeline(folder, plan, kv, settings, tell), kv)
+
+    if proposal.rival is None:
+        return start(proposal.plan)
+    settled = settle(start, proposal, proposal.rival, config)
+    tell(Progress("plan", settled.plan.reason))
+    return settled
 
 
 def _choose_kv(

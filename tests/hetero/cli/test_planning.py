@@ -167,6 +167,7 @@ def test_measured_profile_is_used_by_plan_and_by_a_run(hetero: Hetero, stories26
         "generate", stories260k, "--plan", "auto", "--prompt", "Once", "--max-tokens", 8, "--json", **environment
     )
     assert completed.returncode == 0, completed.stderr
+    assert "cpu alone" in completed.stderr
     (stage,) = json.loads(completed.stdout)["run"]["stages"]
     assert stage["stage"] == "cpu/torch@fp32:0-5"
     assert stage["predicted_seconds"] > 0 and stage["measured_seconds"] > 0

@@ -1,0 +1,80 @@
+"""Devices, plans and completions as plain values for JSON, and as tables for people. Knows the promised shape."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.markup import escape
+from rich.table import Table
+
+from hetero.cli.output import table
+from hetero.types import Completion, TokenLogprob
+from placement import Device, Plan, Stage, format_plan
+
+
+def device_document(device: Device) -> dict[str, object]:
+    """A device with all its fields."""
+    return asdict(device)
+
+
+def stage_document(stage: Stage) -> dict[str, object]:
+    """A stage: where it runs, and whether that is emulated."""
+    return {
+        "device": stage.device.name,
+        "engine": stage.engine,
+        "first": stage.first,
+        "last": stage.last,
+        "precision": stage.precision,
+        "emulated": stage.device.emulated,
+        "node": stage.device.node,
+    }
+
+
+def plan_document(plan: Plan) -> list[dict[str, object]]:
+    return [stage_document(stage) for stage in plan.stages]
+
+
+def completion_document(completion: Completion) -> dict[str, object]:
+    """A completion as `hetero generate --json` prints it; `logprobs` only where they were asked for."""
+    document: dict[str, object] = {
+        "text": completion.text,
+        "token_ids": list(completion.token_ids),
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "finish_reason": completion.finish_reason.value,
+        "seed": completion.seed,
+        "plan": plan_document(completion.plan),
+        "timings": asdict(completion.timings),
+    }
+    if completion.logprobs:
+        document["logprobs"] = [_logprob_document(entry) for entry in completion.logprobs]
+    return document
+
+
+def _logprob_document(entry: TokenLogprob) -> dict[str, object]:
+    alternatives = [{"token_id": token_id, "logprob": logprob} for token_id, logprob in entry.alternatives]
+    return {"token_id": entry.token_id, "logprob": entry.logprob, "alternatives": alternatives}
+
+
+def devices_table(devices: Sequence[Device]) -> Table:
+    made = table("device", "kind", "engines", "precisions", ">memory", "description")
+    for device in devices:
+        kind = f"{device.kind} (emulated)" if device.emulated else str(device.kind)
+        memory = f"{device.memory_bytes / 2**30:.1f} GiB"
+        names = (device.name, kind, ", ".join(device.engines), ", ".join(device.precisions), memory, device.description)
+        made.add_row(*(escape(name) for name in names))
+    return made
+
+
+def plan_table(plan: Plan) -> Table:
+    made = table(">stage", "device", "engine", "precision", ">blocks", "note")
+    for index, stage in enumerate(plan.stages):
+        note = "emulated" if stage.device.emulated else ""
+        row = (str(index), stage.device.name, stage.engine, stage.precision, f"{stage.first}-{stage.last}", note)
+        made.add_row(*(escape(cell) for cell in row))
+    return made
+
+
+def plan_line(plan: Plan) -> str:
+    """The plan as it can be given to `--plan`, with what is emulated said."""
+    emulated = sorted({stage.device.name for stage in plan.stages if stage.device.emulated})
+    return format_plan(plan) + (f"  ({', '.join(emulated)}: emulated)" if emulated else "")

@@ -1,0 +1,31 @@
+"""How a command fails: one sentence on stderr and an exit code. Knows our errors and typer's usage errors.
+
+2: what was asked for cannot be done as asked. 1: it began and was lost. 130: interrupted from the keyboard.
+"""
+
+from hetero.errors import CancelledRequestError, HeteroError, OverloadedError, StageLostError, UnavailableError
+from placement import PlacementError
+
+WRONG_INPUT = 2
+LOST = 1
+INTERRUPTED = 130
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error that ended a command."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, StageLostError | OverloadedError | CancelledRequestError | UnavailableError):
+        return LOST
+    return WRONG_INPUT
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the error is an answer to the user; anything else is a defect, whose traceback must be seen."""
+    return isinstance(error, HeteroError | PlacementError) or hasattr(error, "format_message")
+
+
+def sentence(error: BaseException) -> str:
+    """The error's message on one line; typer's usage errors say theirs by `format_message`."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return " ".join(message.split())

@@ -1,0 +1,76 @@
+"""`hetero plan`: which device would run which blocks, how fast, and why. Starts nothing, but for `--profile`."""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hetero.cli import options
+from hetero.cli.output import only_results_on_stdout, print_json
+from hetero.cli.plan_answer import Question, answer
+from hetero.cli.plan_report import answer_document, show_answer, write_svg
+from hetero.config import load_settings
+
+Objective = Annotated[str, typer.Option("--objective", help="latency, throughput, ttft or energy.")]
+PromptTokens = Annotated[int | None, typer.Option("--prompt-tokens", min=1, help="Tokens of an expected prompt.")]
+OutputTokens = Annotated[int | None, typer.Option("--output-tokens", min=1, help="Tokens of an expected answer.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Requests at the same time.")]
+Pins = Annotated[
+    list[str] | None,
+    typer.Option("--pin", help="These blocks on this device, for example npu:0-4; the rest is chosen."),
+]
+Excluded = Annotated[list[str] | None, typer.Option("--exclude", help="Leave this device out.")]
+SplitCpu = Annotated[bool, typer.Option("--split-cpu", help="Let each core of a CPU be a device, too.")]
+Svg = Annotated[Path | None, typer.Option("--svg", help="Draw the plan into this file.", metavar="FILE")]
+MeasureFirst = Annotated[bool, typer.Option("--profile", help="Measure what is not known yet, before choosing.")]
+ProfileFile = Annotated[
+    Path | None, typer.Option("--profile-file", help="A profile to use in place of the cache's.", metavar="FILE")
+]
+Budget = Annotated[float, typer.Option("--budget-seconds", min=1, help="About how long --profile measures.")]
+
+
+def plan(
+    model: options.Model,
+    plan: options.Plan = None,
+    precision: options.Precision = None,
+    context: options.Context = None,
+    objective: Objective = "latency",
+    prompt_tokens: PromptTokens = None,
+    output_tokens: OutputTokens = None,
+    concurrency: Concurrency = 1,
+    pin: Pins = None,
+    exclude: Excluded = None,
+    split_cpu: SplitCpu = False,
+    measure_first: MeasureFirst = False,
+    profile_file: ProfileFile = None,
+    budget_seconds: Budget = 60.0,
+    svg: Svg = None,
+    address: options.Address = None,
+    config: options.Config = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the plan for a model, what it should come to, and the reason for it."""
+    flags = {"plan": plan, "precision": precision, "context": context, "address": address}
+    question = Question(
+        model,
+        load_settings(config, os.environ, flags),
+        objective=objective,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        concurrency=concurrency,
+        pins=tuple(pin or ()),
+        excluded=tuple(exclude or ()),
+        split_cpu=split_cpu,
+        measure_seconds=budget_seconds if measure_first else None,
+        profile_file=profile_file,
+    )
+    with only_results_on_stdout() if as_json else nullcontext():
+        found = answer(question)
+        if svg is not None:
+            write_svg(found, svg)
+        if as_json:
+            print_json(answer_document(found))
+        else:
+            show_answer(found)

@@ -5,6 +5,7 @@ out; groups on a CPU run as soon as their inputs are there, any number at once. 
 come from a dynamic programme over ideals that adds piece after piece, followed by local search under the evaluator.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placement.errors import InfeasibleError
-from placement.ideals import PieceLoads, blocks_of_equal_size
+from placement.ideals import blocks_of_equal_size
+from placement.piece_loads import PieceLoads
 from placement.workload import Workload
 
 
@@ -26,11 +28,14 @@ class LatencySolution:
     device_of: tuple[int, ...]
 
 
-def solve_latency(workload: Workload, ideals: NDArray[np.bool_]) -> LatencySolution:
-    """A contiguous plan of small latency with a proven lower bound. Raises InfeasibleError if nothing fits."""
+def solve_latency(workload: Workload, ideals: NDArray[np.bool_], deadline: float = np.inf) -> LatencySolution:
+    """A contiguous plan of small latency with a proven lower bound, improved until `time.monotonic()` is `deadline`.
+
+    Raises InfeasibleError if nothing fits.
+    """
     device_of = list(_plan_by_pieces(workload, ideals))
     evaluator = LatencyEvaluator(workload)
-    value = _improve(workload, device_of, evaluator)
+    value = _improve(workload, device_of, evaluator, deadline)
     return LatencySolution(value, path_bound(workload), tuple(device_of))
 
 
@@ -135,7 +140,7 @@ def _plan_by_pieces(workload: Workload, ideals: NDArray[np.bool_]) -> tuple[int,
     return tuple(device_of)
 
 
-def _improve(workload: Workload, device_of: list[int], evaluate: LatencyEvaluator) -> float:
+def _improve(workload: Workload, device_of: list[int], evaluate: LatencyEvaluator, deadline: float) -> float:
     """First-improvement local search: move one group to another device while that helps. Edits `device_of`."""
     best = evaluate(device_of)
     neighbours: dict[int, set[int]] = {g: set() for g in range(len(device_of))}
@@ -146,6 +151,8 @@ def _improve(workload: Workload, device_of: list[int], evaluate: LatencyEvaluato
     while improved:
         improved = False
         for group, near in neighbours.items():
+            if time.monotonic() > deadline:
+                return best
             for device in sorted({device_of[n] for n in near} | {workload.accelerator_count}):
                 old = device_of[group]
                 if device == old:

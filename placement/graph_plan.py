@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from placement.errors import WorkloadError
 from placement.graph_latency import solve_latency
-from placement.ideals import IDEAL_CAP, enumerate_ideals, solve_contiguous
-from placement.milp import solve_non_contiguous
+from placement.graph_throughput import any_plan, contiguous_plan, start_for
+from placement.ideals import enumerate_ideals
+from placement.orders import ideals_of_orders
 from placement.workload import Workload, read_workload
 
 Objective = Literal["throughput", "latency"]
+
+#: Latency plans are improved after the ideals are searched, so that more of these are not worth their time.
+_LATENCY_IDEALS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +41,24 @@ def plan_graph(
 ) -> GraphPlan:
     """Solve a workload file. Latency plans give each accelerator one contiguous piece; throughput plans need not.
 
-    Raises WorkloadError for an unusable file, InfeasibleError where no plan is legal.
+    An answer comes however large the graph is; `gap` says what is not proven. Raises WorkloadError for an unusable
+    file, InfeasibleError where no plan is legal.
     """
     started = time.monotonic()
+    deadline = started + time_limit_seconds
     workload = read_workload(path, accelerator_count)
-    ideals = enumerate_ideals(workload)
     if objective == "latency":
-        if ideals is None:
-            raise WorkloadError(f"{path} has more than {IDEAL_CAP} ideals; its latency cannot be planned yet")
-        latency = solve_latency(workload, ideals)
+        ideals = enumerate_ideals(workload, _LATENCY_IDEALS)
+        latency = solve_latency(workload, ideals_of_orders(workload) if ideals is None else ideals, deadline)
         value, bound, device_of = latency.latency_milliseconds, latency.bound_milliseconds, latency.device_of
+    elif contiguous:
+        plan = contiguous_plan(workload, deadline)
+        value, bound, device_of = plan.milliseconds, plan.bound_milliseconds, plan.device_of
     else:
-        value, bound, device_of, workload = _throughput(workload, ideals, path, contiguous, time_limit_seconds)
+        free = read_workload(path, workload.accelerator_count, contract_cycles=False)
+        plan = any_plan(free, start_for(workload, free, deadline), deadline)
+        value, bound, device_of, workload = plan.milliseconds, plan.bound_milliseconds, plan.device_of, free
     return GraphPlan(value, bound, time.monotonic() - started, _by_node(workload, device_of))
-
-
-def _throughput(
-    workload: Workload, ideals: np.ndarray | None, path: Path, contiguous: bool, time_limit_seconds: float
-) -> tuple[float, float, tuple[int, ...], Workload]:
-    if contiguous and ideals is None:
-        raise WorkloadError(f"{path} has more than {IDEAL_CAP} ideals; ask for a plan without --contiguous")
-    known = None if ideals is None else solve_contiguous(workload, ideals)
-    if contiguous and known is not None:
-        return known.max_load_milliseconds, known.max_load_milliseconds, known.device_of, workload
-    upper = float("inf") if known is None else known.max_load_milliseconds
-    free = read_workload(path, workload.accelerator_count, contract_cycles=False)
-    better = solve_non_contiguous(free, upper, time_limit_seconds)
-    if better.device_of is not None and better.max_load_milliseconds <= upper:
-        return better.max_load_milliseconds, better.bound_milliseconds, better.device_of, free
-    if known is None:
-        raise WorkloadError(f"no plan was found within {time_limit_seconds:g} s; give a larger --time-limit")
-    return upper, better.bound_milliseconds, known.device_of, workload
 
 
 def _by_node(workload: Workload, device_of: tuple[int, ...]) -> dict[int, str]:

@@ -19,6 +19,9 @@ from scipy.sparse import coo_matrix
 from placement.errors import InfeasibleError
 from placement.workload import Workload
 
+#: HiGHS' status, as scipy hands it on.
+_INFEASIBLE = 2
+
 
 @dataclass(frozen=True, slots=True)
 class MilpSolution:
@@ -74,31 +77,52 @@ def solve_non_contiguous(
 ) -> MilpSolution:
     """The least maximum load over all plans, contiguous or not.
 
-    `upper_milliseconds` is the value of a plan that is already known, inf if none is; only better or equal ones are
-    looked for. Raises InfeasibleError if no plan is legal.
+    `upper_milliseconds` is the value of a plan that is known already, inf if none is; only plans that are better by
+    more than `relative_gap` are looked for, and if there is none that is the bound. Raises InfeasibleError if none was
+    known and no plan is legal.
     """
     columns = _Columns(workload)
     if columns.devices == 0:
         raise InfeasibleError("there is no device: give --devices 1 or more")
-    rows = _constraints(workload, columns)
+    wanted = upper_milliseconds * (1 - relative_gap)
+    result = _run(workload, columns, wanted, {"time_limit": max(0.1, time_limit_seconds), "mip_rel_gap": relative_gap})
+    if getattr(result, "status", 4) == _INFEASIBLE and np.isfinite(upper_milliseconds):
+        return MilpSolution(float("inf"), wanted, None)
+    return _solution(result, workload, columns)
+
+
+def relaxed_bound(workload: Workload, upper_milliseconds: float) -> float:
+    """The linear relaxation's value: no plan of at most `upper_milliseconds` is below it."""
+    columns = _Columns(workload)
+    result = _run(workload, columns, upper_milliseconds, {}, relaxed=True)
+    return float(getattr(result, "fun", None) or 0.0)
+
+
+def _run(
+    workload: Workload, columns: _Columns, most: float, options: dict[str, float], *, relaxed: bool = False
+) -> object:
+    """HiGHS' answer, where the largest load may be `most`; what alone takes longer on a device is not put there."""
     upper = np.ones(columns.count)
-    upper[columns.largest] = upper_milliseconds * (1 + 1e-9)
+    upper[columns.largest] = most
     for group, item in enumerate(workload.groups):
-        for device in range(columns.accelerators if not item.accelerator_legal else 0):
-            upper[columns.on(group, device)] = 0
+        for device in range(columns.devices):
+            on_accelerator = device < columns.accelerators
+            alone = item.accelerator_milliseconds if on_accelerator else item.cpu_milliseconds
+            if alone > most * (1 + 1e-9) or (on_accelerator and not item.accelerator_legal):
+                upper[columns.on(group, device)] = 0
     integrality = np.zeros(columns.count)
-    integrality[: columns.groups * columns.devices] = 1
+    integrality[: columns.groups * columns.devices] = 0 if relaxed else 1
     cost = np.zeros(columns.count)
     cost[columns.largest] = 1
+    constraint = _constraints(workload, columns).constraint(columns.count)
     with _stdout_kept_clean():
-        result = milp(
+        return milp(
             cost,
-            constraints=rows.constraint(columns.count),
+            constraints=constraint,
             bounds=Bounds(np.zeros(columns.count), upper),
             integrality=integrality,
-            options={"time_limit": max(0.1, time_limit_seconds), "mip_rel_gap": relative_gap},
+            options=options,
         )
-    return _solution(result, workload, columns)
 
 
 @contextmanager
@@ -161,7 +185,7 @@ def _break_symmetry(workload: Workload, columns: _Columns, rows: _Rows) -> None:
 def _solution(result: object, workload: Workload, columns: _Columns) -> MilpSolution:
     status, found = getattr(result, "status", 4), getattr(result, "x", None)
     bound = getattr(result, "mip_dual_bound", None)
-    if status == 2:
+    if status == _INFEASIBLE:
         raise InfeasibleError("no plan is legal: no split fits the accelerators' memory and the CPUs")
     if found is None:
         return MilpSolution(float("inf"), float(bound or 0.0), None)

@@ -47,9 +47,23 @@ def make_table(points: Mapping[float, Sequence[float]], what: str) -> TimeTable:
             if not math.isfinite(seconds) or seconds < 0:
                 raise ProfileError(f"the profile of {what} holds {seconds} seconds at size {size:g}; measure it again")
     sizes = tuple(sorted(points))
-    medians = tuple(float(np.median(points[size])) for size in sizes)
-    spreads = [np.subtract(*np.percentile(points[s], [75, 25])) / m for s, m in zip(sizes, medians, strict=True) if m]
-    return TimeTable(sizes, medians, float(np.median(spreads)) if spreads else 0.0)
+    ordered = [sorted(points[size]) for size in sizes]
+    medians = tuple(_quantile(repeats, 0.5) for repeats in ordered)
+    spreads = sorted(_spread(repeats, median) for repeats, median in zip(ordered, medians, strict=True) if median)
+    return TimeTable(sizes, medians, _quantile(spreads, 0.5) if spreads else 0.0)
+
+
+def _spread(ordered: Sequence[float], median: float) -> float:
+    """The distance of the quartiles, relative to the median."""
+    return (_quantile(ordered, 0.75) - _quantile(ordered, 0.25)) / median
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Linear between neighbours, as numpy's; these lists are too short for arrays to pay."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,176 @@
+"""From a problem to numbers: what every stage takes in every lane, what every link takes, and what a stage's memory is.
+
+Prefill and decode are apart: a request is its prompt in chunks, then one step a token, and every step goes from the
+host through all stages and back. Knows no solver and no constraint.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from placement.contention import contention_table
+from placement.lanes import LaneTimes, lane_memory, lanes_of
+from placement.link_times import link_times
+from placement.memory import memory_account
+from placement.problem import PlacementProblem
+from placement.rooflines import roofline_of, weights_of
+from placement.segment_times import StageParts
+from placement.steps import Step, block_shares, boundary_bytes, decode_steps, prompt_steps
+from placement.types import Device
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What adds up or is compared; D devices, and the host as number D.
+
+    `stage` [lanes, L+1, L+1] by (first, last), infinite for first >= last; `link` [D+1, D+1, L+1] by boundary.
+    """
+
+    stage: Floats
+    link: Floats
+
+    def __add__(self, other: "Metric") -> "Metric":
+        return Metric(self.stage + other.stage, self.link + other.link)
+
+    def __mul__(self, factor: float) -> "Metric":
+        return Metric(self.stage * factor, self.link * factor)
+
+
+class CostModel:
+    """All costs of one problem; tables are made when they are first asked for."""
+
+    def __init__(self, problem: PlacementProblem) -> None:
+        self.problem = problem
+        self.devices, self.model = problem.devices, problem.model
+        self.lanes = tuple(lanes_of(problem))
+        self.links = link_times(problem.devices, problem.profile)
+        weights = weights_of(self.model.layers, self.model.bytes_per_weight, self.model.head_bytes)
+        typical = sorted(layer.weight_bytes for layer in self.model.layers)[self.block_count // 2] or 1
+        self.sizes = np.array(
+            [layer.weight_bytes / typical if layer.weight_bytes else 1.0 for layer in self.model.layers]
+        )
+        rooflines = [roofline_of(device, problem.profile, weights) for device in self.devices]
+        self.times = [
+            LaneTimes(problem, lane, rooflines[lane.device], weights, self.sizes.tolist()) for lane in self.lanes
+        ]
+        self._batched: dict[int, tuple[Metric, Metric]] = {}
+
+    @property
+    def block_count(self) -> int:
+        return self.model.block_count
+
+    def device_of(self, lane: int) -> Device:
+        """The device that a lane, by its index, is of."""
+        return self.devices[self.lanes[lane].device]
+
+    @cached_property
+    def prompt_steps(self) -> tuple[Step, ...]:
+        """The steps up to the first token, of one request alone."""
+        return prompt_steps(self.problem.traffic, encoder=self.model.encoder)
+
+    @cached_property
+    def decode_steps(self) -> tuple[Step, ...]:
+        """The steps after the first token, of one request alone."""
+        return decode_steps(self.problem.traffic, encoder=self.model.encoder)
+
+    @cached_property
+    def first_token(self) -> Metric:
+        """Seconds to the first token of one request alone."""
+        return self.metric(self.prompt_steps)
+
+    @cached_property
+    def latency(self) -> Metric:
+        """Seconds of a whole request alone."""
+        steps = sum(step.times for step in self.decode_steps)
+        return self.first_token + self.token * steps if steps else self.first_token
+
+    @cached_property
+    def token(self) -> Metric:
+        """Seconds of one decode step of one request alone; for encoders, and where none is decoded, of the prompt."""
+        steps = [Step(step.phase, step.tokens, step.context, 1.0) for step in self.decode_steps]
+        return self.metric(steps) if steps else self.first_token
+
+    @cached_property
+    def energy(self) -> Metric:
+        """Joules of one request alone above those of waiting; infinite where a device's power is not known."""
+        power = self.problem.power
+        known = power.active_watts if power else {}
+        watts = np.array([known.get(self.devices[lane.device].name, np.inf) for lane in self.lanes])
+        moved = np.zeros(self.block_count + 1)
+        for step in (*self.prompt_steps, *self.decode_steps):
+            moved += step.times * boundary_bytes(self.model, step) * self._boundary_shares(step)
+        joules = watts[:, None, None] * np.maximum(self.latency.stage, 1e-300)
+        per_byte = power.link_joules_per_byte if power else 0.0
+        return Metric(joules, np.broadcast_to(per_byte * moved, self.latency.link.shape).copy())
+
+    def batched(self, batch: int) -> tuple[Metric, Metric]:
+        """(load, residence) where `batch` sequences share a step.
+
+        Load is for how many seconds a request keeps a device or link busy, residence how long it stays there.
+        """
+        if batch not in self._batched:
+            self._batched[batch] = self._make_batched(batch)
+        return self._batched[batch]
+
+    def _make_batched(self, batch: int) -> tuple[Metric, Metric]:
+        traffic = self.problem.traffic
+        if batch == 1:
+            return self.latency, self.latency
+        if self.model.encoder:
+            together = self.metric(prompt_steps(traffic, encoder=True, batch=batch))
+            return together * (1 / batch), together
+        decode = self.metric(decode_steps(traffic, encoder=False, batch=batch))
+        return self.first_token + decode * (1 / batch), self.first_token + decode
+
+    @cached_property
+    def contention(self) -> Floats:
+        """[D, D]: by how much more of its own time a device takes while the other works too."""
+        return contention_table(self.devices, self.problem.profile)
+
+    @cached_property
+    def memory_bytes(self) -> Floats:
+        """Bytes of every stage, [lanes, L+1, L+1]."""
+        return np.array([self._memory_table(lane) for lane in range(len(self.lanes))])
+
+    def _memory_table(self, index: int) -> Floats:
+        lane, traffic = self.lanes[index], self.problem.traffic
+        measured = lane_memory(self.problem, lane)
+        return memory_account(self.model, traffic, self.devices[lane.device], lane.precision, measured).table()
+
+    def metric(self, steps: Sequence[Step]) -> Metric:
+        """Seconds that the steps take in every stage and on every link."""
+        places = self.block_count + 1
+        stage = np.zeros((len(self.lanes), places, places))
+        link = np.zeros((len(self.devices) + 1, len(self.devices) + 1, places))
+        for step in steps:
+            shares = self.sizes * block_shares(self.problem.traffic, step, self.block_count)
+            boundaries = self._boundary_shares(step)
+            for index, times in enumerate(self.times):
+                stage[index] += step.times * _expand(times.parts(step), shares, boundaries)
+            link += step.times * self.links.seconds(boundary_bytes(self.model, step)) * boundaries
+        stage[:, np.tri(places, dtype=bool)] = np.inf
+        return Metric(stage, link)
+
+    def _boundary_shares(self, step: Step) -> Floats:
+        """What crosses each boundary; what leaves early returns to the host all the same."""
+        return np.append(block_shares(self.problem.traffic, step, self.block_count), 1.0)
+
+
+def _expand(parts: StageParts, sizes: Floats, boundaries: Floats) -> Floats:
+    """[L+1, L+1] seconds of stages by (first, last): interior by size, overhead by what enters, and the ends."""
+    count = len(sizes)
+    if bool((sizes == sizes[0]).all()):
+        numbers = np.arange(count + 1)
+        seconds = parts.interior(numbers * sizes[0])[np.abs(numbers[None, :] - numbers[:, None])]
+    else:
+        prefix = np.concatenate([[0.0], np.cumsum(sizes)])
+        seconds = parts.interior(np.maximum(prefix[None, :] - prefix[:, None], 0.0))
+    seconds = seconds - parts.overhead_seconds * (1 - boundaries[:, None])
+    seconds[0] += parts.embedding_seconds
+    seconds[:, -1] += parts.head_seconds * boundaries[-2]
+    return np.asarray(seconds)

@@ -29,6 +29,16 @@ until "$bin/ray" job list --address "$address" >/dev/null 2>&1; do
     sleep 1
 done
 
-# The working directory travels to the cluster, less what .gitignore names.
-"$bin/ray" job submit --address "$address" --working-dir . -- \
-    "$(realpath "$bin")/python" -m hetero generate tiny --prompt "$prompt" --max-tokens 48
+# The working directory travels to the cluster, less what .gitignore names. The node's agent may come up a little
+# after the dashboard answers, and refuses jobs until then.
+job=hetero-$$
+tries=0
+until "$bin/ray" job submit --address "$address" --submission-id "$job" --no-wait --working-dir . -- \
+    "$(realpath "$bin")/python" -m hetero generate tiny --prompt "$prompt" --max-tokens 48; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 15 ]
+    kill -0 "$cluster"
+    sleep 2
+done
+"$bin/ray" job logs --address "$address" --follow "$job"
+"$bin/ray" job status --address "$address" "$job" | grep -q succeeded

@@ -5,6 +5,7 @@ Knows protoc's calls only. `-Iproto` makes the stubs import each other as `heter
 
 import argparse
 import filecmp
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,8 @@ def generate(target: Path) -> Path:
     """Write all stubs below `target`; returns their folder. Exits with protoc's message where a source is wrong."""
     from grpc_tools import protoc
 
+    # protoc looks for its plug-ins on PATH; they stand beside the interpreter, whose environment need not be active.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     well_known = Path(protoc.__file__).parent / "_proto"
     outputs = [f"--{kind}_out={target}" for kind in ("python", "pyi", "grpc_python", "mypy_grpc")]
     sources = [str(path) for path in sorted(SOURCES.rglob("*.proto"))]

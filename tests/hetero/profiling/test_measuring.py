@@ -9,13 +9,11 @@ import pytest
 from hetero.cluster import Cluster, discover
 from hetero.models.config_reader import read_config
 from hetero.pipeline.actor import ActorPipeline
-from hetero.profiling.contention import measure_contention
 from hetero.profiling.driving import kv_of, requests_per_second, ride
 from hetero.profiling.fingerprint import fingerprint
 from hetero.profiling.measuring import Subject, measure_all
 from hetero.profiling.options import Option
 from hetero.profiling.request import Wish, choose_devices, measure_wish
-from hetero.profiling.segments import shapes_for
 from placement import UnknownDeviceError
 from placement.errors import ProfileError
 from placement.link_times import link_times
@@ -111,13 +109,3 @@ def test_stages_on_cores_are_bound_to_them_and_are_driven_through_requests(
         assert ride(pipeline, subject.config, traffic).request_seconds > 0
     finally:
         pipeline.close()
-
-
-def test_two_stages_on_one_core_slow_each_other_down(ray_cluster: Cluster, subject: Subject, option: Option) -> None:
-    """The one case whose answer is known: they share a core, so that each waits for the other."""
-    core = choose_devices(discover(ray_cluster), (), split_cpu=True)[-1]
-    shape = shapes_for(subject.config, False, 128)[1]
-    both = (Option(core, "torch", "fp32"), Option(core, "torch", "fp32"))
-    found = measure_contention(subject.folder, subject.config, both, shape, 2.0)
-    assert found.devices == (core.name, core.name)
-    assert 1.2 < found.factor < 4

@@ -17,9 +17,10 @@ dashboard_port=${DASHBOARD_PORT:-8265}
 export RAY_AUTH_MODE=token
 "$bin/ray" get-auth-token --generate >/dev/null
 
-# In the foreground of a process of its own, so that stopping it stops this cluster and no other.
+# In the foreground of a process of its own, so that stopping it stops this cluster and no other. The agent that takes
+# jobs gets a free port: on a port that is taken it would never come up, and say so only in its log.
 "$bin/ray" start --head --block --port "$gcs_port" --dashboard-host 127.0.0.1 --dashboard-port "$dashboard_port" \
-    --disable-usage-stats >/dev/null &
+    --dashboard-agent-listen-port 0 --disable-usage-stats >/dev/null &
 cluster=$!
 trap 'kill "$cluster"; wait "$cluster" 2>/dev/null || true' EXIT
 

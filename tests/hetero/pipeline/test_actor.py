@@ -154,17 +154,18 @@ def test_no_room_is_told_with_what_is_asked_for(
 ) -> None:
     import ray
 
-    # Whole CPUs that no other test's pipeline holds; what stays free is less than a stage asks for.
-    free = int(ray.available_resources()["CPU"])
-    hog = ray.remote(num_cpus=free)(_Hog).remote()
-    ray.get(hog.ready.remote(), timeout=60)
+    # As many as take every CPU: those that other tests' pipelines still hold are waited for, before the stage's turn.
+    halves = 2 * int(ray.cluster_resources()["CPU"])
+    hogs = [ray.remote(num_cpus=0.5)(_Hog).remote() for _ in range(halves)]
+    ray.wait([hog.ready.remote() for hog in hogs], num_returns=halves, timeout=10)
     with pytest.raises(ConfigurationError, match=r"stage \d .* did not start within 1 seconds: it asks for 0.5 CPU on"):
         ActorPipeline(stories260k, cut(0, 2, 5), kv, threads=1, place_seconds=1.0)
-    ray.kill(hog)
+    for hog in hogs:
+        ray.kill(hog)
 
 
 class _Hog:
-    """Holds all CPUs of the cluster."""
+    """Holds a part of the cluster's CPUs."""
 
     def ready(self) -> None:
         return None

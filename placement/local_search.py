@@ -16,8 +16,8 @@ from placement.workload import Workload
 _STEP = 1e-4
 #: How warm annealings start, relative to the best: taken in turn, the next one whenever the last did not help. Graphs
 #: of dear transfers want heat, those of many small loads to be packed want none.
-_WARMTHS = (1e-3, 2e-2, 5e-4, 5e-3)
-_COOLING, _MOVES, _IDLE_TURNS = 1 / 50, 20_000, 4
+_WARMTHS = (5e-2, 1e-3, 5e-2, 5e-4)
+_COOLING, _MOVES, _IDLE_TURNS = 1 / 50, 20_000, 1
 _PATIENCE_SECONDS = 2.0
 #: Shares of the changes, and how many groups move together at most.
 _TOGETHER, _EXCHANGE, _MOST_TOGETHER = 0.3, 0.35, 10
@@ -70,7 +70,8 @@ class _Annealing:
         self.excess = _excess(state.loads, self.target)
 
     def run(self) -> tuple[int, ...]:
-        """The assignment that reaches the target; empty if it is not reached."""
+        """The last assignment that reached its target, which falls each time; empty if none did."""
+        best: tuple[int, ...] = ()
         heat, fall = self.heat, _COOLING ** (1 / _MOVES)
         for number in range(_MOVES if self.groups else 0):
             if number % 256 == 0 and time.monotonic() > self.deadline:
@@ -78,8 +79,10 @@ class _Annealing:
             heat *= fall
             self._try(heat)
             if self.excess <= 0:
-                return tuple(self.state.device_of)
-        return ()
+                best = tuple(self.state.device_of)
+                self.target = max(self.state.loads) * (1 - _STEP)
+                self.excess = _excess(self.state.loads, self.target)
+        return best
 
     def _try(self, heat: float) -> None:
         """A random change, undone unless it lowers the excess or the heat allows for its rise."""

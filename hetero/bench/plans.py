@@ -14,7 +14,7 @@ from hetero.bench.hops import Step
 from hetero.bench.plan_errors import Pair
 from hetero.models.config import ModelConfig
 from hetero.pipeline.actor import ActorPipeline
-from hetero.profiling.driving import Ride, kv_of, ride
+from hetero.profiling.driving import Ride, kv_of, ride, seconds_of
 from placement.figures import Figures
 from placement.problem import Traffic
 from placement.types import Plan
@@ -34,7 +34,9 @@ class Measured:
 
     @property
     def request_seconds(self) -> float:
-        return median(each.request_seconds for each in self.rides)
+        """The medians of prompts, and of all decode steps as often as a request has them."""
+        tokens = [seconds_of(step) for each in self.rides for step in each.decode]
+        return self.first_token_seconds + (self.rides[0].decode_count * median(tokens) if tokens else 0.0)
 
     @property
     def first_token_seconds(self) -> float:

@@ -28,10 +28,14 @@ class Findings:
     def pool(self, later: "Findings") -> None:
         """Take in another pass over the same things: repeats of one measurement are put together."""
         self.segments = _pooled([*self.segments, *later.segments], _segment_key)
-        self.links = _pooled([*self.links, *later.links], _link_key)
+        self.add_links(later.links)
         self.memory += later.memory
         self.refusals += later.refusals
         self.contentions += later.contentions
+
+    def add_links(self, found: Iterable[LinkTime]) -> None:
+        """Take in links; a link is measured in several ways, whose repeats are put together."""
+        self.links = _pooled([*self.links, *found], _link_key)
 
     def refuse(self, option: Option, reason: str) -> None:
         self.refusals.append(Refusal(option.device.name, option.engine, option.precision, reason))

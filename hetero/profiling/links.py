@@ -66,8 +66,8 @@ def _take_all(pipeline: Pipeline, shapes: Sequence[Shape]) -> dict[Shape, list[S
 
 def _sizes(shape: Shape, width: int) -> tuple[int, int, int]:
     """Bytes of what goes to the first stage, from stage to stage, and back to the host."""
-    result = BatchResult(0, "decode", tokens=(SampledToken(0),) * shape.tokens)
-    to_host = _bytes(result) if shape.phase == "decode" else 4 * width * shape.tokens
+    result = BatchResult(0, "decode", tokens=(SampledToken(0),) * shape.sequence_count)
+    to_host = 4 * width * shape.tokens if shape.phase == "encode" else _bytes(result)
     return _bytes(make_batch(shape)), 4 * width * shape.tokens, to_host
 
 
@@ -83,6 +83,17 @@ def _links(route: Route, sizes: tuple[int, int, int], steps: Sequence[Step]) -> 
     columns = zip(*(way_seconds(step, nodes) for step in steps), strict=True)
     for (source, target), size, seconds in zip(pairwise(names), each, columns, strict=True):
         yield LinkTime(source, target, size, seconds)
+
+
+def host_links(device: Device, width: int, shape: Shape, steps: Sequence[Step]) -> tuple[LinkTime, LinkTime]:
+    """The links from and to the host, out of steps through stages of one device that do compute."""
+    to_first, _, to_host = _sizes(shape, width)
+    nodes = ["", *[device.node for _ in steps[0].traces], ""]
+    ways = [way_seconds(step, nodes) for step in steps]
+    return (
+        LinkTime(HOST, device.name, to_first, tuple(way[0] for way in ways)),
+        LinkTime(device.name, HOST, to_host, tuple(way[-1] for way in ways)),
+    )
 
 
 def way_seconds(step: Step, nodes: Sequence[str]) -> list[float]:

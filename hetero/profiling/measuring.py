@@ -141,6 +141,7 @@ def _segments(
         return
     findings.segments += found.times
     findings.memory += found.memory
+    findings.add_links(found.links)
 
 
 def _link_tasks(subject: Subject, devices: Sequence[Device], known: set[tuple[str, str]]) -> Iterator[Task]:
@@ -154,7 +155,7 @@ def _link_tasks(subject: Subject, devices: Sequence[Device], known: set[tuple[st
 
 
 def _links(subject: Subject, route: tuple[Device, ...], findings: Findings, seconds: float) -> None:
-    findings.links += measure_route(subject.folder, subject.config, route)
+    findings.add_links(measure_route(subject.folder, subject.config, route))
 
 
 def _contention_tasks(

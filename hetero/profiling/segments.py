@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from hetero.backends.base import KvSpec, SliceReport
@@ -17,8 +18,9 @@ from hetero.models.config import DecoderConfig, ModelConfig
 from hetero.pipeline.actor import ActorPipeline
 from hetero.pipeline.base import Pipeline
 from hetero.profiling.batches import Shape, kv_for, make_batch
+from hetero.profiling.links import host_links
 from hetero.profiling.options import Option
-from placement.profiles import SegmentMemory, SegmentTime
+from placement.profiles import LinkTime, SegmentMemory, SegmentTime
 from placement.types import Plan
 
 MIN_ROUNDS = 3
@@ -38,10 +40,11 @@ _LONG_CONTEXT_TOKENS = 448
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Times and memory of the segments of one option."""
+    """Times and memory of the segments of one option, and on the way its device's links from and to the host."""
 
     times: tuple[SegmentTime, ...]
     memory: tuple[SegmentMemory, ...]
+    links: tuple[LinkTime, ...]
 
 
 def shapes_for(config: ModelConfig, static: bool, context_tokens: int) -> tuple[Shape, ...]:
@@ -81,7 +84,9 @@ def measure_segments(
     with closing(ActorPipeline(folder, plan, kv)) as pipeline:
         memory = tuple(_memory(option, *of, report, kv) for of, report in zip(ranges, pipeline.reports, strict=True))
         taken = run_shapes(pipeline, shapes, time.monotonic() + seconds)
-    return Found(tuple(_times(plan, taken)), memory)
+    kept = {shape: steps[:: max(1, len(steps) // KEPT_REPEATS)] for shape, steps in taken.items()}
+    links = (host_links(option.device, config.hidden_size, *each) for each in kept.items())
+    return Found(tuple(_times(plan, kept)), memory, tuple(chain.from_iterable(links)))
 
 
 def _kv(option: Option, shapes: Sequence[Shape], config: ModelConfig, context_tokens: int) -> KvSpec | None:
@@ -137,9 +142,8 @@ def _several(pipeline: Pipeline, shape: Shape, count: int, seconds: float) -> li
 
 def _times(plan: Plan, taken: dict[Shape, list[Step]]) -> Iterator[SegmentTime]:
     for shape, steps in taken.items():
-        kept = steps[:: max(1, len(steps) // KEPT_REPEATS)]
         for index, stage in enumerate(plan.stages):
-            traces = [step.traces[index] for step in kept]
+            traces = [step.traces[index] for step in steps]
             yield SegmentTime(
                 stage.device.name,
                 stage.engine,

@@ -42,4 +42,6 @@ until "$bin/ray" job submit --address "$address" --submission-id "$job" --no-wai
     sleep 2
 done
 "$bin/ray" job logs --address "$address" --follow "$job"
-"$bin/ray" job status --address "$address" "$job" | grep -q succeeded
+status=$("$bin/ray" job status --address "$address" "$job" 2>&1)
+echo "$status"
+[[ $status == *succeeded* ]]

@@ -24,11 +24,16 @@ def run(*command: object, timeout: float = 250, **environment: str) -> subproces
     return subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
-        env=os.environ | environment,
+        env=_without_other_clusters() | environment,
         capture_output=True,
         text=True,
         timeout=timeout,
     )
+
+
+def _without_other_clusters() -> dict[str, str]:
+    """The environment without the token and the address of a cluster that this process may be in."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_AUTH_TOKEN", "RAY_ADDRESS"))}
 
 
 def test_generate_example_prints_text() -> None:

@@ -14,7 +14,7 @@ from hetero.models.catalogue import describe_ends, describe_layers
 from hetero.models.config import EncoderConfig, ModelConfig
 from placement import default_precision
 from placement.constraints import Constraints
-from placement.problem import ModelShape, Objective, PlacementProblem, Traffic
+from placement.problem import Bounds, ModelShape, Objective, PlacementProblem, Power, Traffic
 from placement.profiles import HOST, Profile
 from placement.types import Device
 
@@ -33,7 +33,7 @@ OBJECTIVES = {
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a plan is to be best at, for which requests, within which limits.
+    """What a plan is to be best at, for which requests, within which limits; `power` where energy counts.
 
     Where `constraints` name no precision, each device computes in its usual one: a plan must not change the numbers by
     itself. `cores` says which single cores count as devices: those that were measured or are pinned, all, or none.
@@ -42,6 +42,8 @@ class Goal:
     objective: Objective = Objective.LATENCY
     traffic: Traffic = field(default_factory=Traffic)
     constraints: Constraints = field(default_factory=Constraints)
+    bounds: Bounds = field(default_factory=Bounds)
+    power: Power | None = None
     cores: Literal["measured", "all", "none"] = "measured"
 
 
@@ -70,7 +72,9 @@ def make_problem(
         profile_of(profile, devices) if profile else None,
         goal.traffic,
         goal.objective,
-        constraints=goal.constraints,
+        goal.bounds,
+        goal.constraints,
+        goal.power,
     )
 
 

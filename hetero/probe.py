@@ -3,9 +3,10 @@
 Knows how to drive a started plan; keeps the winner running and closes the other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 from hetero.automatic import Proposal
@@ -15,7 +16,7 @@ from hetero.errors import HeteroError
 from hetero.models.config import ModelConfig
 from hetero.pipeline.base import Pipeline
 from hetero.placing import Goal
-from hetero.profiling.driving import requests_per_second, ride
+from hetero.profiling.driving import Ride, requests_per_second, ride
 from placement import Plan, format_plan
 from placement.problem import Objective, Traffic
 
@@ -48,37 +49,40 @@ class Trial:
 
 Start = Callable[[Plan], Running]
 
+#: What the objective makes small of a started plan, in seconds.
+Measure = Callable[[Running], float]
 
-def settle(start: Start, proposal: Proposal, rival: Plan, config: ModelConfig) -> Running:
+
+def settle(
+    start: Start, proposal: Proposal, rival: Plan, config: ModelConfig, measure: Measure | None = None
+) -> Running:
     """Measure `rival`, a single device, and then the proposed plan; the faster is left running, of equals the rival.
 
     They run one after the other, for both might not fit at once. The winner's plan says both numbers as its reason. A
-    proposed plan that fails while it is tried has lost. Raises what starting or running the rival raises.
+    proposed plan that fails while it is tried has lost. Raises what starting or running the rival raises. `measure`
+    is by requests as the goal has them, unless another is given.
     """
-    alone, _ = _try(start, rival, config, proposal.goal, 0.0)
-    trial, running = _attempt(start, proposal.plan, config, proposal.goal, alone.seconds)
+    by = measure or partial(_measure, config=config, goal=proposal.goal)
+    alone, _ = _try(start, rival, by, 0.0)
+    trial, running = _attempt(start, proposal.plan, by, alone.seconds)
     reason = _reason(trial, alone, proposal.goal.objective)
     won = running or start(rival)
     return replace(won, plan=replace(won.plan, reason=f"{reason}; {format_plan(won.plan)} is used"))
 
 
-def _attempt(
-    start: Start, plan: Plan, config: ModelConfig, goal: Goal, limit_seconds: float
-) -> tuple[Trial, Running | None]:
+def _attempt(start: Start, plan: Plan, measure: Measure, limit_seconds: float) -> tuple[Trial, Running | None]:
     try:
-        return _try(start, plan, config, goal, limit_seconds)
+        return _try(start, plan, measure, limit_seconds)
     except HeteroError as error:
         return Trial(plan, float("inf"), str(error)), None
 
 
-def _try(
-    start: Start, plan: Plan, config: ModelConfig, goal: Goal, limit_seconds: float
-) -> tuple[Trial, Running | None]:
+def _try(start: Start, plan: Plan, measure: Measure, limit_seconds: float) -> tuple[Trial, Running | None]:
     """The plan's figure; it is left running where that is below the limit."""
     with ExitStack() as undo:
         running = start(plan)
         undo.callback(running.pipeline.close)
-        seconds = _measure(running, config, goal)
+        seconds = measure(running)
         if seconds >= limit_seconds:
             return Trial(plan, seconds), None
         undo.pop_all()
@@ -86,12 +90,16 @@ def _try(
 
 
 def _measure(running: Running, config: ModelConfig, goal: Goal) -> float:
-    """What the objective makes small, in seconds."""
     traffic = _within(goal.traffic, running.kv)
     if goal.objective is Objective.THROUGHPUT:
         return 1 / requests_per_second(running.pipeline, config, traffic, THROUGHPUT_SECONDS)
-    rides = [ride(running.pipeline, config, traffic) for _ in range(WARM_UP_RIDES + RIDES)][WARM_UP_RIDES:]
-    if goal.objective is Objective.FIRST_TOKEN:
+    rides = [ride(running.pipeline, config, traffic) for _ in range(WARM_UP_RIDES + RIDES)]
+    return figure_of(rides[WARM_UP_RIDES:], goal.objective)
+
+
+def figure_of(rides: Sequence[Ride], objective: Objective) -> float:
+    """The median seconds of requests alone: to the first token, or to the last."""
+    if objective is Objective.FIRST_TOKEN:
         return median(each.first_token_seconds for each in rides)
     return median(each.request_seconds for each in rides)
 

@@ -22,6 +22,10 @@ from placement.solve import Solver
 from placement.types import Plan
 from placement.wording import amount
 
+#: Two plans of one measured fleet are off in the same direction, so that a larger difference between them counts,
+#: however unsure their times are. As large as errors of whole requests were seen to be (docs/benchmarks.md).
+_BETWEEN_PLANS = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
@@ -116,9 +120,14 @@ def _bound_refusal(problem: PlacementProblem, values: Values) -> PlacementRefusa
 def _simplest(costs: CostModel, legal: Sequence[_Candidate], best: _Candidate) -> _Candidate:
     """The plan of fewest stages among those that the model cannot tell from the best; of these the best."""
     objective = costs.problem.objective
-    limit = best.values.of(objective) * (1 + figures_of(costs, best.stages).relative_error)
+    limit = best.values.of(objective) * (1 + _indistinct(figures_of(costs, best.stages)))
     close = [each for each in legal if each.values.of(objective) <= limit]
     return min(close, key=lambda each: (len(each.stages), each.values.of(objective)))
+
+
+def _indistinct(figures: Figures) -> float:
+    """Part of the best plan's value by which another may be worse and still be as good, for all that is known."""
+    return min(figures.relative_error, _BETWEEN_PLANS) if figures.measured else figures.relative_error
 
 
 def _choice(

@@ -4,12 +4,14 @@ Plain text without colours; pictures are `drawing.py`'s.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from placement.choose import Alternative, Choice
 from placement.constraints import PlacementRefusal
 from placement.figures import Figures
+from placement.pareto import ParetoPlan
 from placement.plans import format_plan
 from placement.problem import Objective
 from placement.wording import amount, duration, size, table
@@ -85,6 +87,23 @@ def alternatives_text(choice: Choice) -> str:
 
 def _key(alternative: Alternative) -> list[tuple[str, int]]:
     return [(stage.device.name, stage.first) for stage in alternative.plan.stages]
+
+
+def pareto_text(plans: Sequence[ParetoPlan]) -> str:
+    """A row a plan: what it comes to by each objective."""
+    rows = [("a request", "first token", "requests/s", "energy", "plan")]
+    for each in plans:
+        joules = each.figures.energy_joules
+        rows.append(
+            (
+                duration(each.figures.latency_seconds),
+                duration(each.figures.first_token_seconds),
+                f"{each.figures.requests_per_second:.3g}",
+                "" if joules is None or not math.isfinite(joules) else f"{joules:.3g} J",
+                format_plan(each.plan),
+            )
+        )
+    return table(rows, right=(0, 1, 2, 3))
 
 
 def measured_text(figures: Figures, run: MeasuredRun) -> str:

@@ -5,18 +5,24 @@ out; groups on a CPU run as soon as their inputs are there, any number at once. 
 come from a dynamic programme over ideals that adds piece after piece, followed by local search under the evaluator.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
-import networkx
 import numpy as np
 from numpy.typing import NDArray
 
 from placement.errors import InfeasibleError
-from placement.ideals import blocks_of_equal_size
+from placement.ideals import blocks_of_equal_size, enumerate_ideals
+from placement.orders import ideals_near, ideals_of_orders
 from placement.piece_loads import PieceLoads
 from placement.workload import Workload
+
+#: Above so many ideals those of some orders stand for all; so many are looked at near the best plan, again and again
+#: until that did not help so many times in a row.
+_MOST_IDEALS, _NEAR_IDEALS, _PATIENCE = 5_000, 600, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +34,41 @@ class LatencySolution:
     device_of: tuple[int, ...]
 
 
-def solve_latency(workload: Workload, ideals: NDArray[np.bool_], deadline: float = np.inf) -> LatencySolution:
+def solve_latency(workload: Workload, deadline: float) -> LatencySolution:
     """A contiguous plan of small latency with a proven lower bound, improved until `time.monotonic()` is `deadline`.
 
     Raises InfeasibleError if nothing fits.
     """
-    device_of = list(_plan_by_pieces(workload, ideals))
-    evaluator = LatencyEvaluator(workload)
-    value = _improve(workload, device_of, evaluator, deadline)
-    return LatencySolution(value, path_bound(workload), tuple(device_of))
+    evaluate, bound = LatencyEvaluator(workload), path_bound(workload)
+    best, value = _first_plan(workload, deadline), math.inf
+    start, seed, idle = best, 0, 0
+    while True:
+        device_of = list(start)
+        found = _improve(workload, device_of, evaluate, deadline)
+        idle = 0 if found < value * (1 - 1e-6) else idle + 1
+        value, best = min((value, best), (found, tuple(device_of)))
+        if idle > _PATIENCE or value <= bound * (1 + 1e-9) or time.monotonic() >= deadline:
+            return LatencySolution(value, bound, best)
+        try:
+            near = ideals_near(workload, _pieces(workload, best), most=_NEAR_IDEALS, seed=seed)
+            start, seed = _plan_by_pieces(workload, near, deadline), seed + 1
+        except TimeoutError:
+            return LatencySolution(value, bound, best)
+
+
+def _first_plan(workload: Workload, deadline: float) -> tuple[int, ...]:
+    """From the ideals of an order or two, however little time there is; from all ideals, or many, where there is."""
+    found = _plan_by_pieces(workload, ideals_of_orders(workload, most=len(workload.groups)), math.inf)
+    ideals = enumerate_ideals(workload, _MOST_IDEALS)
+    try:
+        return _plan_by_pieces(workload, ideals_of_orders(workload) if ideals is None else ideals, deadline)
+    except TimeoutError:
+        return found
+
+
+def _pieces(workload: Workload, device_of: Sequence[int]) -> list[int]:
+    """A number for each piece: an accelerator's own, and one for each group on a CPU."""
+    return [d if d < workload.accelerator_count else d + g for g, d in enumerate(device_of)]
 
 
 def path_bound(workload: Workload) -> float:
@@ -70,16 +102,16 @@ class LatencyEvaluator:
         if not self._legal(device_of):
             return float("inf")
         piece_of = [g if d == self.cpu else -1 - d for g, d in enumerate(device_of)]
-        graph: networkx.DiGraph[int] = networkx.DiGraph()
-        graph.add_nodes_from(piece_of)
-        graph.add_edges_from((piece_of[s], piece_of[t]) for s, t in self.edges if piece_of[s] != piece_of[t])
+        before: dict[int, set[int]] = {piece: set() for piece in piece_of}
+        for source, target in self.edges:
+            if piece_of[source] != piece_of[target]:
+                before[piece_of[target]].add(piece_of[source])
         seconds = self._piece_milliseconds(device_of, piece_of)
         finish: dict[int, float] = {}
         try:
-            for piece in networkx.topological_sort(graph):
-                start = max((finish[p] for p in graph.predecessors(piece)), default=0.0)
-                finish[piece] = start + seconds[piece]
-        except networkx.NetworkXUnfeasible:
+            for piece in TopologicalSorter(before).static_order():
+                finish[piece] = max((finish[p] for p in before[piece]), default=0.0) + seconds[piece]
+        except CycleError:
             return float("inf")  # two pieces wait for each other: not contiguous
         return max(finish.values())
 
@@ -107,14 +139,19 @@ class LatencyEvaluator:
         return total
 
 
-def _plan_by_pieces(workload: Workload, ideals: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Least sum of pieces over chains of ideals: value[a][ideal] with a accelerators used."""
+def _plan_by_pieces(workload: Workload, ideals: NDArray[np.bool_], deadline: float) -> tuple[int, ...]:
+    """Least sum of pieces over chains of ideals: value[a][ideal] with a accelerators used.
+
+    Raises InfeasibleError if nothing fits, TimeoutError at `deadline`.
+    """
     loads = PieceLoads(workload, ideals)
     accelerators, cpu = workload.accelerator_count, workload.accelerator_count
     value = np.full((accelerators + 1, len(ideals)), np.inf)
     value[:, 0] = 0.0
     choice = np.full(value.shape, -1, dtype=np.int64)
     for first, last in blocks_of_equal_size(ideals):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(ideals)} ideals were too many for the time")
         on_accelerator, on_cpu = loads.block(first, last)
         for a in range(accelerators + 1):
             options = [(value[a][None, :last] + on_cpu, 1)] if workload.cpu_count else []

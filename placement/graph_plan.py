@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from placement.graph_contiguous import contiguous_plan
 from placement.graph_latency import solve_latency
-from placement.graph_throughput import any_plan, contiguous_plan, start_for
-from placement.ideals import enumerate_ideals
-from placement.orders import ideals_of_orders
+from placement.graph_throughput import any_plan, start_for
 from placement.workload import Workload, read_workload
+from placement.workload_order import Contiguity
 
 Objective = Literal["throughput", "latency"]
-
-#: Latency plans are improved after the ideals are searched, so that more of these are not worth their time.
-_LATENCY_IDEALS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +43,16 @@ def plan_graph(
     """
     started = time.monotonic()
     deadline = started + time_limit_seconds
-    workload = read_workload(path, accelerator_count)
+    order = Contiguity.ALL if objective == "latency" else Contiguity.FORWARD
+    workload = read_workload(path, accelerator_count, contiguity=order)
     if objective == "latency":
-        ideals = enumerate_ideals(workload, _LATENCY_IDEALS)
-        latency = solve_latency(workload, ideals_of_orders(workload) if ideals is None else ideals, deadline)
+        latency = solve_latency(workload, deadline)
         value, bound, device_of = latency.latency_milliseconds, latency.bound_milliseconds, latency.device_of
     elif contiguous:
         plan = contiguous_plan(workload, deadline)
         value, bound, device_of = plan.milliseconds, plan.bound_milliseconds, plan.device_of
     else:
-        free = read_workload(path, workload.accelerator_count, contract_cycles=False)
+        free = read_workload(path, workload.accelerator_count, contiguity=Contiguity.NONE)
         plan = any_plan(free, start_for(workload, free, deadline), deadline)
         value, bound, device_of, workload = plan.milliseconds, plan.bound_milliseconds, plan.device_of, free
     return GraphPlan(value, bound, time.monotonic() - started, _by_node(workload, device_of))

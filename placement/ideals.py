@@ -43,7 +43,7 @@ def enumerate_ideals(workload: Workload, cap: int = IDEAL_CAP) -> NDArray[np.boo
     By growing size, and those of one size by their compute, so that neighbours look at the same smaller ones.
     """
     predecessors = [0] * len(workload.groups)
-    for source, target in workload.edges():
+    for source, target in workload.order:
         predecessors[target] |= 1 << source
     level, found = {0}, [0]
     while level:

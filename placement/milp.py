@@ -91,16 +91,7 @@ def solve_non_contiguous(
     return _solution(result, workload, columns)
 
 
-def relaxed_bound(workload: Workload, upper_milliseconds: float) -> float:
-    """The linear relaxation's value: no plan of at most `upper_milliseconds` is below it."""
-    columns = _Columns(workload)
-    result = _run(workload, columns, upper_milliseconds, {}, relaxed=True)
-    return float(getattr(result, "fun", None) or 0.0)
-
-
-def _run(
-    workload: Workload, columns: _Columns, most: float, options: dict[str, float], *, relaxed: bool = False
-) -> object:
+def _run(workload: Workload, columns: _Columns, most: float, options: dict[str, float]) -> object:
     """HiGHS' answer, where the largest load may be `most`; what alone takes longer on a device is not put there."""
     upper = np.ones(columns.count)
     upper[columns.largest] = most
@@ -111,7 +102,7 @@ def _run(
             if alone > most * (1 + 1e-9) or (on_accelerator and not item.accelerator_legal):
                 upper[columns.on(group, device)] = 0
     integrality = np.zeros(columns.count)
-    integrality[: columns.groups * columns.devices] = 0 if relaxed else 1
+    integrality[: columns.groups * columns.devices] = 1
     cost = np.zeros(columns.count)
     cost[columns.largest] = 1
     constraint = _constraints(workload, columns).constraint(columns.count)

@@ -1,15 +1,17 @@
 """Loads of all differences of two ideals of a workload, from matrix products instead of one pair after the other.
 
-With 0/1 rows of ideals the transfers of every pair are two products: one for those out of `larger - smaller`, one for
-those into it. Single precision is enough to choose by; what is reported is counted again from the definition.
+With 0/1 rows of ideals the transfers of every pair are products of their columns, for those out of `larger - smaller`
+and those into it, forward and (in training) backward. Single precision is enough to choose by; what is reported is
+counted again from the definition.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from placement.workload import Workload
+from placement.workload import Transfer, Workload
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -40,27 +42,15 @@ class PieceLoads:
         self._prepare_transfers(workload, member.astype(np.float32))
 
     def _prepare_transfers(self, workload: Workload, member: NDArray[np.float32]) -> None:
-        """Columns whose products give the transfers of every pair.
-
-        Out of `larger - smaller`: sources in it with a target outside `larger`. Into it: sources in `smaller` with more
-        targets within `larger` than within `smaller`; with t targets already reached, one column for each t.
-        """
-        small: list[Floats] = []
+        """Columns whose products, large @ small, add up to the transfers of every pair."""
         large: list[Floats] = []
-        open_cost: list[Floats] = []
-        sources: list[Floats] = []
+        small: list[Floats] = []
         for transfer in (each for each in workload.transfers if each.milliseconds > 0):
-            reached = member[:, list(transfer.targets)].sum(axis=1)
-            has_source = member[:, transfer.source]
-            open_cost.append(transfer.milliseconds * (has_source * (reached < len(transfer.targets))))
-            sources.append(has_source)
-            for t in range(len(transfer.targets)):
-                small.append(transfer.milliseconds * (has_source * (reached == t)))
-                large.append((reached >= t + 1).astype(np.float32))
-        rows = len(self.ideals)
-        self.open_cost, self.sources = _columns(open_cost, rows), _columns(sources, rows)
-        self.incoming_small, self.incoming_large = _columns(small, rows), _columns(large, rows)
-        self.open_sum = self.open_cost.sum(axis=1)
+            in_order = all((transfer.source, target) in workload.order for target in transfer.targets)
+            for of_larger, of_smaller in _crossings(transfer, member, in_order=in_order):
+                large.append(of_larger.astype(np.float32))
+                small.append(of_smaller * np.float32(transfer.milliseconds))
+        self.large, self.small = _columns(large, len(member)), _columns(small, len(member))
 
     def block(self, first: int, last: int) -> tuple[Floats, Floats]:
         """(accelerator, cpu) loads [last - first, ideals before last], infinite where not a legal difference."""
@@ -75,9 +65,8 @@ class PieceLoads:
         return tuple(_sparse(load, smaller, upper) for load in self._loads(slice(first, last), smaller))  # type: ignore[return-value]
 
     def _loads(self, larger: slice, smaller: Ints) -> tuple[Floats, Floats]:
-        leaving = self.open_sum[larger, None] - self.open_cost[larger] @ self.sources[smaller].T
-        entering = self.incoming_large[larger] @ self.incoming_small[smaller].T
-        accelerator = self.accelerator[larger, None] - self.accelerator[None, smaller] + leaving + entering
+        transfers = self.large[larger] @ self.small[smaller].T
+        accelerator = self.accelerator[larger, None] - self.accelerator[None, smaller] + transfers
         cpu = self.cpu[larger, None] - self.cpu[None, smaller]
         no_difference = self._no_difference(larger, smaller)
         too_large = self.size[larger, None] - self.size[None, smaller] > self.capacity_bytes
@@ -92,6 +81,27 @@ class PieceLoads:
         for word in range(self.words.shape[1]):
             outside |= (self.words[None, smaller, word] & ~self.words[larger, None, word]) != 0
         return outside
+
+
+def _crossings(transfer: Transfer, member: NDArray[np.float32], *, in_order: bool) -> Iterator[tuple[Floats, Floats]]:
+    """Pairs of columns (of larger, of smaller): their products' sum says how often a piece pays for the transfer.
+
+    It pays for leaving if it has the source and not all targets. It pays for entering if it lacks the source and has a
+    target: if more targets are within `larger` than the t that are within `smaller`, one column for each t. Where a
+    transfer is in order, the targets of a source that `smaller` lacks are not in it either, and no source comes later.
+    """
+    source = member[:, transfer.source]
+    reached = member[:, list(transfer.targets)].sum(axis=1)
+    all_reached = reached == len(transfer.targets)
+    if in_order:
+        yield source * ~all_reached, 1 - source
+    else:
+        yield source, 1 - source
+        yield -source * all_reached, (1 - source) * (reached == 0)
+    for t in range(len(transfer.targets)):
+        yield reached >= t + 1, source * (reached == t)
+        if not in_order:
+            yield (1 - source) * (reached >= t + 1), (reached == t).astype(np.float32)
 
 
 def _sparse(load: Floats, smaller: Ints, upper: float) -> Pairs:

@@ -9,24 +9,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from placement.chain import ChainProblem, solve_chain
 from placement.choose import choose
 from placement.problem import ModelShape, Objective, PlacementProblem, Traffic
 from placement.profiles import HOST, Fingerprint, LinkTime, Phase, Profile, SegmentTime
 from placement.replan import plans_for_losses
 from placement.types import Device, DeviceKind, Layer
-
-
-def unlike_chain(blocks: int, devices: int, seed: int = 0) -> ChainProblem:
-    """A chain whose every number differs."""
-    rng = np.random.default_rng(seed)
-    return ChainProblem(
-        rng.uniform(0.1, 1, (devices, blocks)),
-        rng.uniform(0, 0.3, devices),
-        np.ones((devices, blocks)),
-        rng.uniform(0.25, 0.5, devices) * blocks,
-        rng.uniform(0, 0.5, (devices + 1, devices + 1, blocks + 1)),
-    )
 
 
 def unlike_problem(
@@ -92,11 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _questions(blocks: int, devices: int) -> Iterator[tuple[str, Callable[[], object]]]:
-    chain = unlike_chain(blocks, devices)
     alone, busy = Traffic(), Traffic(concurrency=16)
     steady = Traffic(concurrency=16, batch_sequences=2)
-    yield "chain, least latency", lambda: solve_chain(chain, "latency")
-    yield "chain, least bottleneck", lambda: solve_chain(chain, "throughput")
     for name, traffic, objective in (
         ("choose, latency", alone, Objective.LATENCY),
         ("choose, throughput, batches of 2", steady, Objective.THROUGHPUT),

@@ -1,7 +1,8 @@
 """The public device-placement workload format: a graph of operators or layers with times, sizes and transfer costs.
 
 Reads, checks and contracts it; knows nothing of solving. Times and transfer costs are milliseconds, as in the files.
-Nodes of one colour class go to one device, so a class is one `Group` here; everything else speaks of groups.
+Nodes of one colour class go to one device, so a class is one `Group` here; everything else speaks of groups. What
+order a plan must keep to, and which groups it cannot part, is `workload_order.py`'s.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 import networkx
 
 from placement.errors import WorkloadError
+from placement.workload_order import Contiguity, merge_members, order_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +40,27 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Groups, in topological order where cycles were contracted; indices refer to `groups`."""
+    """Groups, in topological order where there is an order; indices refer to `groups`.
+
+    `order` holds pairs (earlier, later) of groups that the pieces of a contiguous plan must not turn round.
+    """
 
     groups: tuple[Group, ...]
     transfers: tuple[Transfer, ...]
     accelerator_count: int
     cpu_count: int
     accelerator_bytes: float
+    order: frozenset[tuple[int, int]] = frozenset()
 
     def edges(self) -> set[tuple[int, int]]:
         """Pairs of different groups (source, target) that a transfer joins."""
         return {(t.source, target) for t in self.transfers for target in t.targets}
 
 
-def read_workload(path: Path, accelerator_count: int | None = None, *, contract_cycles: bool = True) -> Workload:
-    """Read a workload file. `accelerator_count` replaces the file's own.
-
-    `contract_cycles` makes one group of groups on a common cycle, as contiguous plans need, and orders the groups.
+def read_workload(
+    path: Path, accelerator_count: int | None = None, *, contiguity: Contiguity = Contiguity.FORWARD
+) -> Workload:
+    """Read a workload file. `accelerator_count` replaces the file's own; `contiguity` says what order plans keep to.
 
     Raises WorkloadError, naming the field or node, if the file is not a workload, is empty, has a cycle, a negative or
     non-finite number, or an edge to a node that is not there.
@@ -65,19 +71,21 @@ def read_workload(path: Path, accelerator_count: int | None = None, *, contract_
         raise WorkloadError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise WorkloadError(f"{path} is not a JSON file: {error}") from None
-    return workload_from(document, accelerator_count, contract_cycles=contract_cycles)
+    return workload_from(document, accelerator_count, contiguity=contiguity)
 
 
-def workload_from(document: Any, accelerator_count: int | None = None, *, contract_cycles: bool = True) -> Workload:
+def workload_from(
+    document: Any, accelerator_count: int | None = None, *, contiguity: Contiguity = Contiguity.FORWARD
+) -> Workload:
     """The workload that a parsed document describes; raises as `read_workload` does."""
     if not isinstance(document, dict) or not isinstance(document.get("nodes"), list) or not document["nodes"]:
         raise WorkloadError("the graph is empty: a workload needs a list 'nodes' with at least one node")
     nodes = _nodes_by_id(document["nodes"])
     outgoing = _outgoing(document.get("edges", []), nodes)
     _refuse_cycle(outgoing)
-    members = _members_by_class(nodes)
-    if contract_cycles:
-        members = _topological(members, outgoing)
+    edges = [(source, target) for source, out in outgoing.items() for target, _ in out]
+    backward = {node_id for node_id, node in nodes.items() if node.get("isBackwardNode", False)}
+    members = merge_members(_members_by_class(nodes), edges, backward, contiguity)
     group_of = {node_id: index for index, ids in enumerate(members) for node_id in ids}
     count = document.get("maxFPGAs", 0) if accelerator_count is None else accelerator_count
     return Workload(
@@ -86,6 +94,7 @@ def workload_from(document: Any, accelerator_count: int | None = None, *, contra
         int(_number(count, "maxFPGAs")),
         int(_number(document.get("maxCPUs", 0), "maxCPUs")),
         _number(document.get("maxSizePerFPGA", math.inf), "maxSizePerFPGA", allow_infinite=True),
+        order_of(members, edges, backward, contiguity),
     )
 
 
@@ -146,22 +155,6 @@ def _transfers(outgoing: Mapping[int, list[tuple[int, float]]], group_of: Mappin
         if targets:
             transfers.append(Transfer(source, tuple(targets), max(cost for _, cost in out)))
     return transfers
-
-
-def _topological(
-    members: list[tuple[int, ...]], outgoing: Mapping[int, list[tuple[int, float]]]
-) -> list[tuple[int, ...]]:
-    """The members in topological order of the contracted graph; groups on a common cycle are made one group.
-
-    A contiguous plan cannot part such groups: each would have to come before the other.
-    """
-    group_of = {node_id: index for index, ids in enumerate(members) for node_id in ids}
-    graph: networkx.DiGraph[int] = networkx.DiGraph()
-    graph.add_nodes_from(range(len(members)))
-    graph.add_edges_from((group_of[source], group_of[target]) for source, out in outgoing.items() for target, _ in out)
-    contracted = networkx.condensation(graph)
-    order = networkx.lexicographical_topological_sort(contracted)
-    return [tuple(i for g in sorted(contracted.nodes[c]["members"]) for i in members[g]) for c in order]
 
 
 def _refuse_cycle(outgoing: Mapping[int, list[tuple[int, float]]]) -> None:

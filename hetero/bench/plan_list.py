@@ -4,6 +4,7 @@ Knows options; neither predicts nor measures. The same options always give the s
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, combinations, islice, permutations, product
 from random import Random
 
@@ -24,6 +25,16 @@ def measured_options(options: Sequence[Option], profile: Profile) -> tuple[Optio
         ranges.setdefault((time.device, time.engine, time.precision), set()).add((time.first, time.last))
     known = {key for key, found in ranges.items() if (0, count) in found and (len(found) > 1 or count == 1)} - refused
     return tuple(option for option in options if (option.device.name, option.engine, option.precision) in known)
+
+
+def only_options(profile: Profile, options: Sequence[Option]) -> Profile:
+    """The profile without times of other options: what was measured in part is not to be chosen."""
+    known = {(option.device.name, option.engine, option.precision) for option in options}
+    return replace(
+        profile,
+        segments=tuple(time for time in profile.segments if (time.device, time.engine, time.precision) in known),
+        refusals=(),
+    )
 
 
 def list_plans(options: Sequence[Option], block_count: int, count: int) -> tuple[Plan, ...]:

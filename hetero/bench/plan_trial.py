@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hetero.bench.plan_errors import Accuracy, accuracy
-from hetero.bench.plan_list import list_plans, measured_options
+from hetero.bench.plan_list import list_plans, measured_options, only_options
+from hetero.bench.plan_rounds import load_rounds, save_rounds
 from hetero.bench.plans import Measured, measure_round, request_pair, stage_pairs
 from hetero.cluster import Cluster, discover
 from hetero.errors import ConfigurationError
 from hetero.models.config import DecoderConfig, ModelConfig
 from hetero.models.config_reader import read_config
 from hetero.placing import model_shape, profile_of
-from hetero.profiling.findings import Findings
+from hetero.profiling.cache import usable_profile
+from hetero.profiling.findings import Findings, findings_of
 from hetero.profiling.fingerprint import fingerprint
 from hetero.profiling.measuring import Subject, measure_all
 from hetero.profiling.options import Option, list_options
@@ -35,13 +37,19 @@ Tell = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class PlanTrial:
-    """What to compare: the profile to measure, the requests, how many plans, and how often each is measured."""
+    """What to compare: the profile to measure, the requests, how many plans, and how often each is measured.
+
+    Rounds in `rounds_file` count too, and those that are measured now are added to it. With `cached_profile` the
+    profile is that of the cache, which `hetero profile` measured before.
+    """
 
     wish: Wish
     traffic: Traffic
     count: int
     rounds: int
     requests: int
+    rounds_file: Path | None = None
+    cached_profile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class PlanTrialReport:
     chosen: str
     accuracy: Accuracy
     stage_count: int
+    rides_per_plan: int
     left_out: tuple[str, ...]
 
 
@@ -89,8 +98,10 @@ class _Trial:
         self._subject, self._trial, self._tell = subject, trial, tell
         self._expected = fingerprint(subject.folder, found)
         self._options = _options(found, trial.wish)
-        self._findings = Findings()
-        self._measured: list[Measured] = []
+        self._findings, self._measured = Findings(), list[Measured]()
+        if trial.rounds_file is not None:
+            devices = tuple(dict.fromkeys(option.device for option in self._options))
+            self._findings, self._measured = load_rounds(trial.rounds_file, self._expected, trial.traffic, devices)
 
     def run(self) -> PlanTrialReport:
         for number in range(self._trial.rounds):
@@ -98,12 +109,30 @@ class _Trial:
             if not self._measured:
                 self._measured = [Measured(plan) for plan in self._list_plans()]
             self._measure(self._measured if number % 2 == 0 else self._measured[::-1])
+            self._keep()
         problem = self._problem()
         chosen = self._measure_choice(choose(problem).plan)
-        keep(self._findings, self._expected, self._subject.config, self._trial.wish.cache)
+        self._keep()
+        if not self._trial.cached_profile:
+            keep(self._findings, self._expected, self._subject.config, self._trial.wish.cache)
         return _report(CostModel(problem), self._measured, chosen, tuple(self._findings.left_out))
 
     def _profile(self) -> None:
+        if self._trial.cached_profile:
+            self._read_profile()
+        else:
+            self._measure_profile()
+        self._options = measured_options(self._options, self._so_far())
+        if not self._options:
+            raise ConfigurationError("too little was measured for a plan; give more --budget-seconds")
+
+    def _read_profile(self) -> None:
+        known, why = usable_profile(self._expected, self._trial.wish.cache)
+        if known is None:
+            raise ConfigurationError(f"there is no profile to compare with: {why}")
+        self._findings = findings_of(known)
+
+    def _measure_profile(self) -> None:
         seconds = self._trial.wish.budget_seconds / self._trial.rounds
         found = measure_all(self._subject, self._options, seconds, self._tell, contention=False)
         self._findings.left_out = list(dict.fromkeys([*self._findings.left_out, *found.left_out]))
@@ -111,6 +140,10 @@ class _Trial:
         self._options = measured_options(self._options, self._so_far())
         if not self._options:
             raise ConfigurationError("too little was measured for a plan; give more --budget-seconds")
+
+    def _keep(self) -> None:
+        if self._trial.rounds_file is not None:
+            save_rounds(self._trial.rounds_file, self._so_far(), self._trial.traffic, self._measured)
 
     def _so_far(self) -> Profile:
         return self._findings.over(None, self._expected, self._subject.config.block_count)
@@ -129,7 +162,8 @@ class _Trial:
         """All measured options, at any precision that was measured."""
         devices = tuple(dict.fromkeys(option.device for option in self._options))
         shape = model_shape(self._subject.folder, self._subject.config)
-        return PlacementProblem(shape, devices, profile_of(self._so_far(), devices), self._trial.traffic)
+        profile = only_options(profile_of(self._so_far(), devices), self._options)
+        return PlacementProblem(shape, devices, profile, self._trial.traffic)
 
     def _measure_choice(self, chosen: Plan) -> Plan:
         """The placer's choice is measured as often as the others, if it is none of them."""
@@ -172,4 +206,6 @@ def _report(costs: CostModel, measured: Sequence[Measured], chosen: Plan, left_o
     stages = [stage for _, of in pairs for stage in of]
     place = [row.plan for row in rows].index(format_plan(chosen))
     figures = accuracy(stages, [request for request, _ in pairs], place)
-    return PlanTrialReport(rows, format_plan(chosen), figures, len(stages), left_out)
+    return PlanTrialReport(
+        rows, format_plan(chosen), figures, len(stages), min(len(each.rides) for each in measured), left_out
+    )

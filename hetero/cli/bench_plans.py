@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +27,15 @@ Budget = Annotated[
     float, typer.Option("--budget-seconds", min=1, help="About how long to measure the profile, in all.")
 ]
 
+RoundsFile = Annotated[
+    Path | None,
+    typer.Option("--rounds-file", help="Count the rounds in this file, too, and add these to it.", metavar="FILE"),
+]
+
+CachedProfile = Annotated[
+    bool, typer.Option("--cached-profile", help="Compare with what `hetero profile` measured before.")
+]
+
 
 def plans(
     model: MaybeModel = None,
@@ -39,6 +49,8 @@ def plans(
     prompt_tokens: PromptTokens = 96,
     output_tokens: OutputTokens = 64,
     budget_seconds: Budget = 300.0,
+    rounds_file: RoundsFile = None,
+    cached_profile: CachedProfile = False,
     address: options.Address = None,
     config: options.Config = None,
     as_json: options.Json = False,
@@ -55,7 +67,7 @@ def plans(
     settings = read_settings(config, {"address": address})
     chosen = (tuple(device or ()), tuple(engine or ()), tuple(precision or ("fp32", "bf16")))
     wish = Wish(*chosen, not device, budget_seconds, cache=settings.cache)
-    trial = PlanTrial(wish, Traffic(prompt_tokens, output_tokens), count, rounds, requests)
+    trial = PlanTrial(wish, Traffic(prompt_tokens, output_tokens), count, rounds, requests, rounds_file, cached_profile)
     with only_results_on_stdout() if as_json else nullcontext():
         folder = model_folder(model, random_config)
         with work_progress("comparing") as tell, connect(settings.address) as cluster:
@@ -71,7 +83,7 @@ def _show(trial: "PlanTrial", report: "PlanTrialReport") -> None:
     figures = report.accuracy
     out().print(
         f"\n{len(report.rows)} plans; requests of {trial.traffic.prompt_tokens} + {trial.traffic.output_tokens} tokens,"
-        f" medians of {trial.rounds} x {trial.requests}\n"
+        f" medians of {report.rides_per_plan} on each\n"
         f"layer MAPE {figures.layer_mape:.1%} over {report.stage_count} times of stages;"
         f" end to end MAPE {figures.end_to_end_mape:.1%}, worst {figures.worst:.1%}\n"
         f"Spearman {figures.spearman:.3f}; regret of the chosen plan {figures.regret:.1%}",

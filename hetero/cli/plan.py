@@ -9,7 +9,8 @@ import typer
 
 from hetero.cli import options
 from hetero.cli.output import only_results_on_stdout, print_json
-from hetero.cli.plan_answer import Question, answer
+from hetero.cli.plan_answer import answer
+from hetero.cli.plan_question import Question
 from hetero.cli.plan_report import answer_document, show_answer, write_svg
 from hetero.config import load_settings
 
@@ -30,6 +31,29 @@ ProfileFile = Annotated[
 ]
 Budget = Annotated[float, typer.Option("--budget-seconds", min=1, help="About how long --profile measures.")]
 
+BoundTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bound",
+        help="Keep this while the objective is made best: latency=SECONDS, ttft=SECONDS, throughput=REQUESTS a second"
+        " or energy=JOULES.",
+    ),
+]
+PowerTexts = Annotated[
+    list[str] | None,
+    typer.Option("--power", help="DEVICE=WATTS that it draws more while it computes; energy needs it of each device."),
+]
+Survival = Annotated[
+    str | None,
+    typer.Option("--survival", help="Early exit: for each block, parted by commas, how likely a token still needs it."),
+]
+Pareto = Annotated[
+    str | None,
+    typer.Option(
+        "--pareto", help="List the plans between the objective and this one that none beats in both."
+    ),
+]
+
 
 def plan(
     model: options.Model,
@@ -46,6 +70,10 @@ def plan(
     measure_first: MeasureFirst = False,
     profile_file: ProfileFile = None,
     budget_seconds: Budget = 60.0,
+    bound: BoundTexts = None,
+    power: PowerTexts = None,
+    survival: Survival = None,
+    pareto: Pareto = None,
     svg: Svg = None,
     address: options.Address = None,
     config: options.Config = None,
@@ -65,6 +93,10 @@ def plan(
         split_cpu=split_cpu,
         measure_seconds=budget_seconds if measure_first else None,
         profile_file=profile_file,
+        bounds=tuple(bound or ()),
+        power=tuple(power or ()),
+        survival=survival,
+        pareto=pareto,
     )
     with only_results_on_stdout() if as_json else nullcontext():
         found = answer(question)

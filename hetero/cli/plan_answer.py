@@ -9,44 +9,21 @@ from pathlib import Path
 
 from hetero.automatic import asked_objective
 from hetero.cli.devices import find_devices
+from hetero.cli.plan_goal import make_goal
+from hetero.cli.plan_question import Question
 from hetero.cli.profile import measure
-from hetero.config import Settings
-from hetero.errors import ConfigurationError
-from hetero.models.config import DecoderConfig, ModelConfig
+from hetero.models.config import ModelConfig
 from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
-from hetero.placing import Goal, make_problem, objective_of, usual_traffic
+from hetero.placing import Goal, make_problem, objective_of
 from hetero.planning import plan_model
 from hetero.profiling.cache import usable_profile
 from hetero.profiling.fingerprint import fingerprint
 from hetero.profiling.runs import RunReport, last_run
-from placement import Choice, Constraints, Device, Figures, LossPlan, Plan, Profile, Traffic, choose, predict
+from placement import Choice, Device, Figures, LossPlan, Plan, Profile, choose, pareto_choices, predict
 from placement.errors import PlacementError
-from placement.plans import parse_pins
-from placement.problem import Objective
+from placement.pareto import ParetoPlan
 from placement.replan import plans_for_losses
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The flags of `hetero plan`; `measure_seconds` is None where nothing is to be measured first."""
-
-    model: str
-    settings: Settings
-    objective: str = "latency"
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    concurrency: int = 1
-    pins: tuple[str, ...] = ()
-    excluded: tuple[str, ...] = ()
-    split_cpu: bool = False
-    measure_seconds: float | None = None
-    profile_file: Path | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing was asked that the simple rule does not know."""
-        return self.objective == "latency" and not (self.pins or self.excluded or self.split_cpu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +39,7 @@ class Answer:
     losses: Mapping[str, LossPlan] = field(default_factory=dict)
     last_run: RunReport | None = None
     note: str = ""
+    pareto: tuple[ParetoPlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,40 +69,9 @@ def answer(question: Question) -> Answer:
         return Answer(replace(plan, reason=f"{plan.reason}; {why}"), note=why)
     problem = make_problem(folder, model.config, devices, profile, goal)
     choice = choose(problem)
+    pareto = pareto_choices(problem, objective_of(question.pareto)) if question.pareto else ()
     note = "" if profile else f"{why}; every time here is a guess"
-    return Answer(choice.plan, choice.figures, choice, plans_for_losses(problem), run, note)
-
-
-def make_goal(question: Question, config: ModelConfig) -> Goal:
-    """What the flags ask of the placer. Raises ConfigurationError or placement.PlanSyntaxError."""
-    precision = question.settings.precision
-    constraints = Constraints(
-        pins=tuple(pin for text in question.pins for pin in parse_pins(text)),
-        excluded=frozenset(question.excluded),
-        precisions=frozenset({precision}) if precision else None,
-    )
-    objective = objective_of(question.objective)
-    if objective is Objective.LATENCY:
-        objective = asked_objective(question.settings.plan) or objective
-    return Goal(objective, _traffic(question, config), constraints, "all" if question.split_cpu else "measured")
-
-
-def _traffic(question: Question, config: ModelConfig) -> Traffic:
-    """Requests as the flags say, usual ones else. Raises ConfigurationError where they do not fit the context."""
-    context = min(question.settings.context or config.max_context, config.max_context)
-    usual = usual_traffic(context, question.concurrency, question.settings.max_batch_tokens)
-    asked = replace(
-        usual,
-        prompt_tokens=question.prompt_tokens or usual.prompt_tokens,
-        output_tokens=question.output_tokens or usual.output_tokens,
-    )
-    longest = asked.longest_tokens if isinstance(config, DecoderConfig) else asked.prompt_tokens
-    if longest > context:
-        raise ConfigurationError(
-            f"requests of {longest} tokens do not fit the context of {context} tokens;"
-            " give fewer --prompt-tokens or --output-tokens"
-        )
-    return replace(asked, context_tokens=question.settings.context)
+    return Answer(choice.plan, choice.figures, choice, plans_for_losses(problem), run, note, pareto)
 
 
 def _measure(question: Question, seconds: float) -> None:

@@ -12,6 +12,7 @@ from hetero.cli.plan_answer import Answer
 from hetero.errors import ConfigurationError
 from hetero.profiling.runs import RunReport
 from placement import LossPlan, choice_document, choice_text, draw_svg, draw_text, figures_document, format_plan
+from placement.explain import pareto_text
 
 
 def answer_document(answer: Answer) -> dict[str, object]:
@@ -26,6 +27,10 @@ def answer_document(answer: Answer) -> dict[str, object]:
     if answer.choice:
         document |= choice_document(answer.choice)
         document["losses"] = {name: _loss(loss) for name, loss in answer.losses.items()}
+    if answer.pareto:
+        document["pareto"] = [
+            {"plan": format_plan(each.plan), "figures": figures_document(each.figures)} for each in answer.pareto
+        ]
     if answer.last_run:
         document["last_run"] = asdict(answer.last_run)
     if answer.note:
@@ -50,6 +55,8 @@ def show_answer(answer: Answer) -> None:
         if loss := answer.losses.get(name):
             said = format_plan(loss.choice.plan) if loss.choice else loss.refusal
             out().print(f"\nwithout {name}: {said}", markup=False, soft_wrap=True)
+    if answer.pareto:
+        out().print(f"\n{pareto_text(answer.pareto)}", markup=False, soft_wrap=True)
     if answer.last_run:
         out().print()
         out().print(run_table(answer.last_run))

@@ -4,10 +4,12 @@ Runs the whole model on each, alone and both at once, by turns. Knows neither wh
 """
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from hetero.bench.hops import take_step
 from hetero.models.config import ModelConfig
@@ -31,26 +33,38 @@ def measure_contention(
             stack.enter_context(closing(ActorPipeline(folder, option.plan(whole), kv_for((shape,), config))))
             for option in options
         )
-        return Contention((options[0].device.name, options[1].device.name), slow_down(one, other, shape, seconds))
+        turns = take_turns((one, other), shape, seconds)
+        return Contention((options[0].device.name, options[1].device.name), slow_down(turns))
 
 
-def slow_down(one: Pipeline, other: Pipeline, shape: Shape, seconds: float) -> float:
-    """Mean over both pipelines of (median step while both run) / (median step alone), at least 1."""
-    for pipeline in (one, other):
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Compute seconds of one pipeline's steps, alone and while the other one ran."""
+
+    alone: list[float] = field(default_factory=list)
+    together: list[float] = field(default_factory=list)
+
+
+def take_turns(pipelines: tuple[Pipeline, Pipeline], shape: Shape, seconds: float) -> tuple[Turns, Turns]:
+    """Each alone and then both at once, again and again, over about `seconds`."""
+    turns = (Turns(), Turns())
+    for pipeline in pipelines:
         for _ in range(WARM_UP_RUNS):
             take_step(pipeline, make_batch(shape))
     each = seconds / (3 * ROUNDS)
-    alone: tuple[list[float], list[float]] = ([], [])
-    together: tuple[list[float], list[float]] = ([], [])
     with ThreadPoolExecutor(2) as threads:
         for _ in range(ROUNDS):
-            for times, pipeline in zip(alone, (one, other), strict=True):
-                times += _steps(pipeline, shape, each)
-            both = [threads.submit(_steps, pipeline, shape, each) for pipeline in (one, other)]
-            for times, future in zip(together, both, strict=True):
-                times += future.result()
-    ratios = [median(busy) / median(idle) for busy, idle in zip(together, alone, strict=True)]
-    return max(1.0, sum(ratios) / len(ratios))
+            for turn, pipeline in zip(turns, pipelines, strict=True):
+                turn.alone.extend(_steps(pipeline, shape, each))
+            both = [threads.submit(_steps, pipeline, shape, each) for pipeline in pipelines]
+            for turn, future in zip(turns, both, strict=True):
+                turn.together.extend(future.result())
+    return turns
+
+
+def slow_down(turns: Sequence[Turns]) -> float:
+    """Mean over the pipelines of (median step while both run) / (median step alone), at least 1."""
+    return max(1.0, mean(median(turn.together) / median(turn.alone) for turn in turns))
 
 
 def _steps(pipeline: Pipeline, shape: Shape, seconds: float) -> list[float]:

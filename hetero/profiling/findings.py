@@ -5,10 +5,14 @@ Knows the records of a profile; takes no measurement. The run that measures owns
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any, TypeVar
 
 from hetero.profiling.options import Option
 from placement.profiles import Contention, Fingerprint, LinkTime, Profile, Refusal, SegmentMemory, SegmentTime
+
+#: So many repeats have quartiles that say something.
+_TELLING_REPEATS = 8
 
 Record = TypeVar("Record")
 Timed = TypeVar("Timed", SegmentTime, LinkTime)
@@ -79,6 +83,24 @@ def _segment_key(time: SegmentTime) -> Hashable:
 
 def _memory_key(memory: SegmentMemory) -> Hashable:
     return *_option_key(memory), memory.first, memory.last
+
+
+def spread_of(findings: Findings) -> float:
+    """How far the quartiles of a segment's repeats lie apart, relative to their median; 0 without repeats."""
+    repeats = [sorted(time.seconds) for time in findings.segments if len(time.seconds) >= _TELLING_REPEATS]
+    spreads = [(each[3 * len(each) // 4] - each[len(each) // 4]) / each[len(each) // 2] for each in repeats]
+    return median(spreads) if spreads else 0.0
+
+
+def findings_of(profile: Profile) -> Findings:
+    """What a profile holds, to be added to."""
+    return Findings(
+        list(profile.segments),
+        list(profile.links),
+        list(profile.memory),
+        list(profile.refusals),
+        list(profile.contentions),
+    )
 
 
 def is_refused(profile: Profile | Findings | None, option: Option) -> bool:

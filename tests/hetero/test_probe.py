@@ -1,5 +1,6 @@
 """Automatic plans: chosen by a profile, kept only if they beat the best single device in a trial."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +10,19 @@ import pytest
 import hetero
 from hetero.automatic import Proposal, asked_objective, propose
 from hetero.backends.base import KvSpec
+from hetero.bench.hops import Step
+from hetero.cluster import Cluster
 from hetero.devices import local_devices
 from hetero.errors import BackendError, ConfigurationError
 from hetero.models.config_reader import read_config
 from hetero.pipeline.local import LocalPipeline
 from hetero.placing import Goal, usual_traffic
 from hetero.planning import plan_model
-from hetero.probe import Running, settle
+from hetero.probe import Running, figure_of, settle
 from hetero.profiling.cache import profile_path
+from hetero.profiling.driving import Ride, ride
 from hetero.profiling.fingerprint import fingerprint
+from hetero.progress import Progress
 from placement import Plan, format_plan
 from placement.constraints import Constraints, Pin
 from placement.problem import Objective, Traffic
@@ -79,6 +84,45 @@ def test_plan_that_fails_in_its_trial_has_lost_and_the_failure_is_told(
     settled.pipeline.close()
 
 
+@pytest.mark.parametrize(("cut_seconds", "used"), [(0.5, "cut"), (2.0, "alone"), (1.0, "alone")])
+def test_measured_figures_decide_and_of_equals_the_single_device_stays(
+    stories260k: Path, start: Callable[[Plan], Running], cut_seconds: float, used: str
+) -> None:
+    cut, alone = (plan_of(stories260k, text) for text in ("cpu/torch:0-2,cpu/torch:2-5", "cpu/torch:0-5"))
+    started: list[Running] = []
+
+    def remember(plan: Plan) -> Running:
+        started.append(start(plan))
+        return started[-1]
+
+    settled = settle(
+        remember,
+        Proposal(cut, alone, GOAL),
+        alone,
+        read_config(stories260k),
+        lambda running: cut_seconds if running.pipeline.depth == 2 else 1.0,
+    )
+    assert settled.plan.stages == {"cut": cut, "alone": alone}[used].stages
+    # What lost is stopped, and what serves was started last and still runs.
+    assert [running.pipeline.depth for running in started] == [1, 2] + [1] * (used == "alone")
+    assert settled.pipeline is started[-1].pipeline
+    assert ride(settled.pipeline, read_config(stories260k), GOAL.traffic).request_seconds > 0
+    assert f" {cut_seconds * 1000:.1f} ms, " in settled.plan.reason and " 1000.0 ms " in settled.plan.reason
+    settled.pipeline.close()
+
+
+def ride_of(prompt_seconds: float, *token_seconds: float) -> Ride:
+    prompt, *tokens = (Step(10.0, (), 10.0 + seconds) for seconds in (prompt_seconds, *token_seconds))
+    return Ride((prompt,), tuple(tokens), 10)
+
+
+def test_figure_of_rides_is_their_median_by_the_objective() -> None:
+    """Requests of 3, 4 and 11 seconds: a prompt, and ten tokens of each ride's median step."""
+    rides = [ride_of(1.0, 0.1, 0.2, 0.3), ride_of(3.0, 0.1), ride_of(2.0, 0.9, 0.9)]
+    assert figure_of(rides, Objective.FIRST_TOKEN) == pytest.approx(2.0)
+    assert figure_of(rides, Objective.LATENCY) == pytest.approx(4.0)
+
+
 def test_words_for_automatic_plans() -> None:
     assert asked_objective("auto") is Objective.LATENCY
     assert asked_objective("auto:ttft") is Objective.FIRST_TOKEN
@@ -137,4 +181,23 @@ def test_runtime_follows_the_profile_of_its_cache(stories260k: Path, tmp_path: P
     profile.save(profile_path(profile.fingerprint, tmp_path))
     with hetero.Runtime(str(stories260k), "auto", in_process=True, threads=1, cache=tmp_path) as runtime:
         assert format_plan(runtime.plan) == "cpu/torch@fp32:0-5"
+        assert runtime.generate("Once upon a time", max_tokens=8).text.startswith(", there was")
+
+
+@pytest.mark.ray
+def test_automatic_cut_is_tried_before_it_serves_and_what_is_used_is_told(
+    ray_cluster: Cluster, stories260k: Path, tmp_path: Path
+) -> None:
+    """A profile by which two cores are best, each with the end that it is good at; who wins is not asked here."""
+    one, other = (f"cpu-core{number}" for number in sorted(os.sched_getaffinity(0))[:2])
+    profile = profile_with(stories260k, {"cpu": 1e-1, one: 1e-3, other: 1e-3}, {one: 5, other: 0})
+    profile.save(profile_path(profile.fingerprint, tmp_path))
+    told: list[Progress] = []
+    with hetero.Runtime(
+        str(stories260k), "auto", threads=1, context=128, cache=tmp_path, on_progress=told.append
+    ) as runtime:
+        said = runtime.plan.reason
+        assert said.startswith(f"measured a request: {one}/torch@fp32:0-")
+        assert "as the best single device" in said and said.endswith(f"{format_plan(runtime.plan)} is used")
+        assert [step.text for step in told if step.phase == "plan"][-1] == said
         assert runtime.generate("Once upon a time", max_tokens=8).text.startswith(", there was")

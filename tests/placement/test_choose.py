@@ -95,6 +95,18 @@ def test_simpler_plan_is_taken_inside_the_model_s_error(small):
     assert best <= choice.figures.latency_seconds <= best * (1 + choice.alternatives[0].figures.relative_error)
 
 
+def test_more_than_a_twentieth_between_measured_plans_counts_however_unsure_their_times_are(small):
+    """Repeats that lie far apart make each time unsure, but both plans alike."""
+    unsure = tuple(
+        replace(time, seconds=tuple(s * factor for s in time.seconds for factor in (0.6, 1.0, 1.4)))
+        for time in small.profile.segments
+    )
+    choice = choose(replace(narrow(small, 80), profile=replace(small.profile, segments=unsure)))
+    best = choice.alternatives[0]
+    assert best.figures.relative_error > 0.2
+    assert choice.figures.latency_seconds <= best.figures.latency_seconds * 1.05
+
+
 @pytest.mark.parametrize(
     ("bounds", "objective"),
     [

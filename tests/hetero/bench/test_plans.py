@@ -1,11 +1,31 @@
 """Which plans predictions are compared on, and the figures of the comparison."""
 
+from pathlib import Path
+
 import pytest
 
+from hetero.batch import StageTrace
+from hetero.bench.hops import Step
 from hetero.bench.plan_errors import Pair, accuracy, rank_correlation
 from hetero.bench.plan_list import list_plans, measured_options
+from hetero.bench.plan_rounds import load_rounds, save_rounds
+from hetero.bench.plans import Measured
+from hetero.errors import ConfigurationError
+from hetero.profiling.driving import Ride
+from hetero.profiling.findings import Findings
 from hetero.profiling.options import Option
-from placement import Device, DeviceKind, Fingerprint, Profile, Refusal, SegmentTime, format_plan, parse_plan
+from placement import (
+    Device,
+    DeviceKind,
+    Fingerprint,
+    LinkTime,
+    Profile,
+    Refusal,
+    SegmentTime,
+    Traffic,
+    format_plan,
+    parse_plan,
+)
 
 DEVICES = tuple(Device(name, DeviceKind.CPU, ("torch", "onnx"), ("fp32",), 1) for name in ("a", "b", "c"))
 OPTIONS = tuple(Option(device, engine, "fp32") for engine in ("torch", "onnx") for device in DEVICES)
@@ -53,3 +73,39 @@ def test_figures_are_as_defined() -> None:
 def test_order_that_is_reversed_correlates_negatively() -> None:
     assert rank_correlation([Pair(1, 3), Pair(2, 2), Pair(3, 1)]) == pytest.approx(-1)
     assert rank_correlation([Pair(1, 3)]) == 1
+
+
+PLAN = parse_plan("a/torch@fp32:0-2,b/torch@fp32:2-4", DEVICES, 4)
+PROFILE = Profile(
+    Fingerprint("m", "x", (("hetero", "1"),)),
+    4,
+    (SegmentTime("a", "torch", "fp32", "decode", 0, 4, 1, 64, (0.25, 0.5)),),
+    (LinkTime("a", "b", 100, (1e-4,)),),
+    refusals=(Refusal("c", "onnx", "fp32", "cannot"),),
+)
+
+
+def one_ride() -> Ride:
+    step = Step(1.0, (StageTrace(1.1, 1.2, 1.3), StageTrace(1.4, 1.5, 1.75)), 2.0)
+    return Ride((step,), (step, step), 7)
+
+
+def test_rounds_in_a_file_come_back_as_they_were(tmp_path: Path) -> None:
+    file, traffic = tmp_path / "rounds.json", Traffic(96, 8)
+    assert load_rounds(file, PROFILE.fingerprint, traffic, DEVICES) == (Findings(), [])
+    save_rounds(file, PROFILE, traffic, [Measured(PLAN, [one_ride(), one_ride()])])
+    findings, (measured,) = load_rounds(file, PROFILE.fingerprint, traffic, DEVICES)
+    assert findings.over(None, PROFILE.fingerprint, 4) == PROFILE
+    assert measured.plan.stages == PLAN.stages and measured.rides == [one_ride(), one_ride()]
+
+
+def test_rounds_of_something_else_are_not_added_to(tmp_path: Path) -> None:
+    file, traffic = tmp_path / "rounds.json", Traffic(96, 8)
+    save_rounds(file, PROFILE, traffic, [])
+    with pytest.raises(ConfigurationError, match="rounds of other requests"):
+        load_rounds(file, PROFILE.fingerprint, Traffic(96, 9), DEVICES)
+    with pytest.raises(ConfigurationError, match="of another model"):
+        load_rounds(file, Fingerprint("n", "x", (("hetero", "1"),)), traffic, DEVICES)
+    file.write_text("{")
+    with pytest.raises(ConfigurationError, match="holds no rounds"):
+        load_rounds(file, PROFILE.fingerprint, traffic, DEVICES)

@@ -79,6 +79,32 @@ def test_plan_predicts_what_the_profile_says(cached: Profile, planned: Planned) 
     assert figures["latency_seconds"] == pytest.approx(11 * (2e-2 + 3e-3 + 3e-5), rel=0.01)
 
 
+POWER = ("--power", "cpu=20", "--power", "cpu-core0=100", "--power", "npu=1")
+
+
+def test_energy_takes_the_thriftier_device_and_a_bound_the_faster_one(cached: Profile, planned: Planned) -> None:
+    asked = ("--objective", "energy", *POWER, "--prompt-tokens", 16, "--output-tokens", 11)
+    assert planned(*asked)["plan"] == "cpu/torch@fp32:0-5"
+    # 11 steps of 50 ms on the CPU, of 30 ms on the core.
+    assert planned(*asked, "--bound", "latency=0.34")["plan"] == "cpu-core0/torch@fp32:0-5"
+
+
+def test_pareto_list_leads_from_one_objective_to_the_other(cached: Profile, planned: Planned) -> None:
+    listed = planned("--pareto", "energy", *POWER)["pareto"]
+    assert isinstance(listed, list)
+    assert [listed[0]["plan"], listed[-1]["plan"]] == ["cpu-core0/torch@fp32:0-5", "cpu/torch@fp32:0-5"]
+    seconds, joules = ([each["figures"][f"{name}"] for each in listed] for name in ("latency_seconds", "energy_joules"))
+    assert seconds == sorted(seconds) and joules == sorted(joules, reverse=True)
+
+
+def test_early_exit_makes_later_blocks_cheaper(cached: Profile, planned: Planned) -> None:
+    asked = ("--plan", "auto", "--prompt-tokens", 16, "--output-tokens", 11)
+    full, left = (planned(*asked, *more)["figures"] for more in ((), ("--survival", "1,1,1,0.5,0.5")))
+    assert isinstance(full, dict) and isinstance(left, dict)
+    assert left["token_seconds"] == pytest.approx(full["token_seconds"] * 4 / 5, rel=0.02)
+    assert left["first_token_seconds"] == pytest.approx(full["first_token_seconds"])
+
+
 def test_plan_shows_alternatives_reasons_losses_and_a_drawing(
     cached: Profile, stories260k: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +167,18 @@ def test_profile_of_something_else_is_refused(
         (("plan", "tiny", "--prompt-tokens", "500", "--output-tokens", "500"), "do not fit the context"),
         (("plan", "tiny", "--profile-file", "/nowhere.json"), "/nowhere.json"),
         (("plan", "tiny", "--svg", "/nowhere/plan.svg"), "nothing to draw"),
+        (("plan", "tiny", "--bound", "latency"), "not of the form NAME=NUMBER"),
+        (
+            ("plan", "tiny", "--bound", "speed=3"),
+            "no bound on 'speed'; choose one of latency, ttft",
+        ),
+        (("plan", "tiny", "--bound", "latency=nan"), "must be finite"),
+        (("plan", "tiny", "--bound", "latency=1e-9"), "loosen the bound"),
+        (("plan", "tiny", "--power", "tpu=30", "--objective", "energy"), "the power table names device 'tpu'"),
+        (("plan", "tiny", "--objective", "energy"), "name the power of every device"),
+        (("plan", "tiny", "--survival", "1,0.5"), "2 survival probabilities for 6 blocks"),
+        (("plan", "tiny", "--survival", "1,1,1,1,1,2"), "must be within 0 and 1"),
+        (("plan", "tiny", "--pareto", "latency"), "a Pareto list needs two objectives"),
         (("bench", "plans"), "--random-config"),
         (("bench", "plans", "tiny", "--plans", "0"), "--plans"),
         (("generate", "tiny", "--prompt", "x", "--plan", "auto:speed"), "no objective 'speed'"),

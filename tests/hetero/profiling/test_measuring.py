@@ -9,12 +9,15 @@ import pytest
 from hetero.cluster import Cluster, discover
 from hetero.models.config_reader import read_config
 from hetero.pipeline.actor import ActorPipeline
+from hetero.profiling.contention import Turns, measure_contention, slow_down
 from hetero.profiling.driving import kv_of, requests_per_second, ride
 from hetero.profiling.fingerprint import fingerprint
 from hetero.profiling.measuring import Subject, measure_all
 from hetero.profiling.options import Option
 from hetero.profiling.request import Wish, choose_devices, measure_wish
+from hetero.profiling.segments import shapes_for
 from placement import UnknownDeviceError
+from placement.contention import contention_table
 from placement.errors import ProfileError
 from placement.link_times import link_times
 from placement.problem import Traffic
@@ -109,3 +112,23 @@ def test_stages_on_cores_are_bound_to_them_and_are_driven_through_requests(
         assert ride(pipeline, subject.config, traffic).request_seconds > 0
     finally:
         pipeline.close()
+
+
+def test_slow_down_is_the_mean_over_both_and_never_below_one() -> None:
+    """Medians of 2 and 3 seconds become 5 and 4.5; what gets faster in company is chance."""
+    turns = [Turns([2.0, 2.0, 9.0], [5.0, 4.0, 6.0]), Turns([3.0], [4.5])]
+    assert slow_down(turns) == pytest.approx((2.5 + 1.5) / 2)
+    assert slow_down([Turns([2.0], [1.0]), Turns([2.0], [2.0])]) == 1.0
+
+
+def test_contention_is_measured_at_once_and_stands_in_the_cost_model(
+    ray_cluster: Cluster, subject: Subject, option: Option
+) -> None:
+    """Which devices are meant and where the factor goes; not how large it is."""
+    core = choose_devices(discover(ray_cluster), (), split_cpu=True)[-1]
+    other = Option(core, "torch", "fp32")
+    shape = shapes_for(subject.config, False, 128)[0]
+    found = measure_contention(subject.folder, subject.config, (option, other), shape, 0.5)
+    assert found.devices == ("cpu", core.name) and found.factor >= 1
+    table = contention_table([option.device, core], Profile(fingerprint(subject.folder, ()), 5, contentions=(found,)))
+    assert table[0, 1] == table[1, 0] == found.factor - 1

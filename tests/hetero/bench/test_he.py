@@ -1,0 +1,23 @@
+"""The commands that measure encryption: their parts, and a short run of hostile bytes."""
+
+import random
+
+from hetero.bench.he_mutating import mutated
+from hetero.bench.he_mutations import run
+
+
+def test_mutations_change_something_and_repeat() -> None:
+    blob = bytes(range(256)) * 40
+    first = [mutated(blob, random.Random(seed)) for seed in range(200)]
+    assert blob not in first and len(set(first)) > 190
+    assert first == [mutated(blob, random.Random(seed)) for seed in range(200)]
+
+
+def test_hostile_bytes_are_refused_and_the_server_stays_up() -> None:
+    report = run(2000, seed=1)
+    assert sum(kind.sent for kind in report.kinds) == 2000
+    assert report.unhealthy == 0 and report.healthy >= 10
+    assert report.peak_bytes < report.memory_bytes
+    for kind in report.kinds:
+        assert kind.sent == kind.refused + kind.computed and kind.refused > 0.8 * kind.sent
+        assert all(len(sentence) < 200 and "\n" not in sentence for sentence in kind.sentences)

@@ -1,5 +1,5 @@
 """Who may learn what, and how much is left to spend?
 
-Answers whether a request is admitted, opened and released under a tenant's policy, and keeps the budget. Its content
-comes with the work on privacy policies; until then the package is empty and nothing imports it.
+Answers whether a request is admitted, opened and released under a policy, and keeps the budget. Begin to read with
+`types` (the nouns), `decide` (the decision) and `guard` (what every request passes). Importing this imports no library.
 """

@@ -17,17 +17,20 @@ LEAVES = ("placement", "adaptive", "privacy")
 LEAF_MAY_IMPORT = {
     "placement": {"networkx", "numpy", "scipy"},
     "adaptive": {"numpy", "scipy"},
-    "privacy": {"numpy", "scipy", "opacus", "tenseal", "torch", "pydantic", "yaml"},
+    "privacy": {
+        *("numpy", "scipy", "torch", "pydantic", "yaml", "safetensors"),
+        *("opacus", "opendp", "tenseal", "cryptography", "jwt", "psutil"),
+    },
 }
 # Which files of the trunk may import an outside library, or the generated messages.
 ONLY_IN = {
-    "ray": ("hetero/cluster.py", "hetero/pipeline/actor*.py", "hetero/pipeline/supervisor.py"),
+    "ray": ("hetero/cluster*.py", "hetero/pipeline/actor*.py", "hetero/pipeline/supervisor.py"),
     "zmq": ("hetero/pipeline/*.py", "hetero/wire.py", "hetero/bench/hops.py"),
-    "grpc": ("hetero/server/*.py", "hetero/client.py"),
-    "grpc_health": ("hetero/server/*.py", "hetero/client.py"),
+    "grpc": ("hetero/server/*.py", "hetero/client*.py"),
+    "grpc_health": ("hetero/server/*.py", "hetero/client*.py"),
     "grpc_reflection": ("hetero/server/*.py",),
-    "google": ("hetero/server/*.py", "hetero/client.py"),
-    "hetero.v1": ("hetero/server/*.py", "hetero/client.py"),
+    "google": ("hetero/server/*.py", "hetero/client*.py"),
+    "hetero.v1": ("hetero/server/*.py", "hetero/client*.py"),
     "openvino": ("hetero/backends/openvino_*.py",),
     "onnx": ("hetero/backends/onnx_*.py",),
     "onnxruntime": ("hetero/backends/onnx_*.py",),
@@ -36,7 +39,7 @@ ONLY_IN = {
     "rich": ("hetero/cli/*.py",),
 }
 # Libraries of makers and of mechanisms, whose absence must not break an import of ours.
-OPTIONAL = ("openvino", "onnx", "onnxruntime", "onnxruntime_qnn", "tenseal", "opacus")
+OPTIONAL = ("openvino", "onnx", "onnxruntime", "onnxruntime_qnn", "tenseal", "opacus", "opendp", "cryptography", "jwt")
 
 
 def sources(*packages: str) -> list[Path]:

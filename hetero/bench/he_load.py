@@ -1,0 +1,152 @@
+"""Whom encrypted work disturbs: plain requests' times and the event loop's stalls, in one server, in three parts.
+
+Alone; beside a process that keeps one core busy as a worker does, which is what the cores that encrypted work takes
+cost by themselves; and beside encrypted work. The server is this process's, the plain requests come from a thread of
+it, the encrypted ones from another process, as tenants do.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hetero.client import connect
+from hetero.client_encrypted import EncryptedClient
+from hetero.runtime import Runtime
+from hetero.server.encrypted_service import Encrypted
+from hetero.server.server import Server
+from hetero.server.settings import ServerSettings
+from privacy.he.gateway import Gateway, GatewaySettings
+from privacy.he.limits import Limits
+from privacy.he.spec import linear_spec
+
+_SAMPLE_SECONDS = 0.001
+_TOKENS = 4
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Plain requests in one part, and the longest time in which the server's loop ran nothing else."""
+
+    name: str
+    requests: int
+    p50_seconds: float
+    p99_seconds: float
+    stall_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    parts: tuple[Part, ...]
+    #: Ciphertexts that were answered in the last part.
+    encrypted: int
+
+    @property
+    def growth(self) -> float:
+        """p99 beside encrypted work over p99 beside a busy core."""
+        return self.parts[2].p99_seconds / self.parts[1].p99_seconds
+
+
+def run(seconds: float, tell: Tell = lambda text: None) -> LoadReport:
+    """Serve the embedded model and a 384x384 layer, and measure for `seconds` in each part."""
+    weight = np.random.default_rng(0).normal(0, 384**-0.5, (384, 384))
+    core = max(os.sched_getaffinity(0))
+    bounds = GatewaySettings(queries_per_epoch=0, ciphertexts_per_second=0, limits=Limits(cores=(core,)))
+    with ExitStack() as stack:
+        runtime = stack.enter_context(Runtime("tiny", in_process=True, threads=1))
+        gateway = stack.enter_context(closing(Gateway([linear_spec("layer", weight)], bounds)))
+        server = stack.enter_context(Server(ServerSettings(port=0), encrypted=Encrypted(gateway)))
+        server.attach(runtime)
+        address = f"localhost:{server.port}"
+        parts = []
+        tell("plain requests alone")
+        _plain(address, seconds / 5)
+        parts.append(_part("nothing", server, address, seconds))
+        tell("beside a busy core")
+        with _beside(_spin, core):
+            parts.append(_part("a busy core", server, address, seconds))
+        tell("beside encrypted work")
+        with _beside(_encrypt, address) as answered:
+            parts.append(_part("encrypted work", server, address, seconds))
+        return LoadReport(tuple(parts), answered.value)
+
+
+def _part(name: str, server: Server, address: str, seconds: float) -> Part:
+    with _stalls(server) as stalls:
+        times = _plain(address, seconds)
+    return Part(name, len(times), float(np.median(times)), float(np.quantile(times, 0.99)), max(stalls, default=0.0))
+
+
+def _plain(address: str, seconds: float) -> list[float]:
+    """Seconds of plain completions, one after the other."""
+    times, until = [], time.monotonic() + seconds
+    with connect(address) as client:
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            client.generate("Once upon a time", max_tokens=_TOKENS, temperature=0.0, ignore_eos=True)
+            times.append(time.perf_counter() - began)
+    return times
+
+
+@contextmanager
+def _stalls(server: Server) -> Iterator[list[float]]:
+    """How much later than asked a sleep on the server's loop ends, each time, while the block runs."""
+    found: list[float] = []
+    stop = threading.Event()
+
+    async def watch() -> None:
+        while not stop.is_set():
+            began = time.perf_counter()
+            await asyncio.sleep(_SAMPLE_SECONDS)
+            found.append(time.perf_counter() - began - _SAMPLE_SECONDS)
+
+    watching = asyncio.run_coroutine_threadsafe(watch(), server.loop)
+    try:
+        yield found
+    finally:
+        stop.set()
+        watching.result()
+
+
+@contextmanager
+def _beside(work: Callable[..., None], argument: object) -> Iterator[Any]:
+    """`work` in a process of its own, from its first sign of life to the end of the block."""
+    processes = multiprocessing.get_context("spawn")
+    count = processes.Value("q", 0)
+    process = processes.Process(target=work, args=(argument, count), daemon=True)
+    process.start()
+    try:
+        while not count.value and process.is_alive():
+            time.sleep(0.01)
+        yield count
+    finally:
+        process.kill()
+        process.join()
+
+
+def _spin(core: int, count: Any) -> None:
+    os.sched_setaffinity(0, {core})
+    os.nice(Limits().niceness)
+    while True:
+        count.value += 1
+
+
+def _encrypt(address: str, count: Any) -> None:
+    """A tenant that sends one ciphertext after the other. What it computes itself is spent before."""
+    os.nice(Limits().niceness)
+    vector = np.ones((1, 384)) / 384
+    with EncryptedClient(address) as client:
+        model = client.model("layer")
+        keys = model.prepare().digest
+        sealed = model.seal(vector)
+        while True:
+            client.send(model.description, keys, sealed)
+            count.value += 1

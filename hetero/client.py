@@ -5,33 +5,38 @@ Knows the wire through `server/convert.py` and the table of statuses; needs neit
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hetero.backends.base import SliceReport
 from hetero.batch import FloatArray
+from hetero.client_channel import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
+from hetero.client_channel import UnaryMethod, call_of, cancel, credentials_of, fail, open_channel, trailers_of
+from hetero.client_receipts import Receipts, Serializable
 from hetero.errors import InvalidRequestError, UnavailableError
 from hetero.prompts import Prompt
 from hetero.server import convert
+from hetero.server.convert_adaptive import Choice, classify_request
+from hetero.server.convert_budgets import budget_from_wire
 from hetero.server.convert_placement import device_from_wire, plan_from_wire, report_from_wire
 from hetero.server.request_id import REQUEST_ID_KEY
-from hetero.server.status import ERROR_KEY, error_from
 from hetero.server.tls import ClientTls
 from hetero.streams import CompletionStream, Ending
-from hetero.types import Chunk, ClassScores, Completion, ModelInfo, SamplingParams
+from hetero.types import Budget, Chunk, ClassScores, Completion, ModelInfo, SamplingParams
+from hetero.v1 import admin_pb2 as admin_wire
 from hetero.v1 import inference_pb2 as wire
+from hetero.v1.admin_pb2_grpc import AdminServiceStub
 from hetero.v1.inference_pb2_grpc import HeteroServiceStub
 from hetero.validation import merge_options
 from placement.types import Device, Plan
+from privacy.types import MechanismSpec
 
-MAX_MESSAGE_BYTES = 64 * 2**20
 CONNECT_SECONDS = 10.0
-_KEEPALIVE_MILLISECONDS = 30_000
 
+M = TypeVar("M", bound=Serializable)
 T = TypeVar("T")
-Metadata = tuple[tuple[str, str], ...]
 
 
 def connect(
@@ -39,15 +44,19 @@ def connect(
     *,
     tls: ClientTls | bool | None = None,
     token: str | None = None,
+    api_key: str | None = None,
+    receipt_key: bytes | None = None,
     timeout: float | None = None,
 ) -> "Client":
     """A client of the server at `address` (HOST:PORT), after one exchange that shows that it is there.
 
-    `tls` True trusts the system's certificate authorities; a ClientTls names files. `token` is the server's. `timeout`
-    is the deadline of each call in seconds; None: none. A server that is still loading counts as there: see
-    `Client.wait_until_serving`. Raises UnavailableError where nobody answers, ConfigurationError for unusable files.
+    `tls` True trusts the system's certificate authorities; a ClientTls names files. `token` is the server's, or a JWT
+    for one under a policy, `api_key` what such a server issued. With `receipt_key`, the raw public key of the server's
+    receipts, an answer without a receipt of its own raises AuditError. `timeout` is the deadline of each call in
+    seconds; None: none. A server that is still loading counts as there: see `Client.wait_until_serving`.
+    Raises UnavailableError where nobody answers, ConfigurationError for unusable files.
     """
-    client = Client(address, tls=tls, token=token, timeout=timeout)
+    client = Client(address, tls=tls, token=token, api_key=api_key, receipt_key=receipt_key, timeout=timeout)
     try:
         client.is_serving()
     except BaseException:
@@ -59,11 +68,21 @@ def connect(
 class Client:
     """One connection; threads may share it. Every call raises UnavailableError where the server is gone."""
 
-    def __init__(self, address: str, *, tls: ClientTls | bool | None, token: str | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: ClientTls | bool | None = None,
+        token: str | None = None,
+        api_key: str | None = None,
+        receipt_key: bytes | None = None,
+        timeout: float | None = None,
+    ) -> None:
         self.address = address
         self.timeout = timeout
-        self._metadata: Metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._channel = _channel(address, tls)
+        self._metadata = credentials_of(token, api_key)
+        self._receipts = Receipts(receipt_key)
+        self._channel = open_channel(address, tls)
         self._stub = HeteroServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -74,10 +93,11 @@ class Client:
         *,
         timeout: float | None = None,
         request_id: str | None = None,
+        nonce: str = "",
         **options: Any,
     ) -> Completion:
         """The whole completion of `prompt`; see `stream`."""
-        return self.stream(prompt, sampling, timeout=timeout, request_id=request_id, **options).result()
+        return self.stream(prompt, sampling, timeout=timeout, request_id=request_id, nonce=nonce, **options).result()
 
     def stream(
         self,
@@ -86,27 +106,51 @@ class Client:
         *,
         timeout: float | None = None,
         request_id: str | None = None,
+        nonce: str = "",
         **options: Any,
     ) -> CompletionStream:
         """The completion of `prompt` (text, token ids or messages), chunk by chunk; closing it cancels the request.
 
         `options` are fields of SamplingParams, laid over `sampling`. `timeout` (seconds) stands for the client's own;
-        `request_id` is what the server's log shall call the request. Raises InvalidRequestError, PromptTooLongError,
-        OverloadedError, CancelledRequestError, StageLostError or UnavailableError, most of them while reading.
+        `request_id` is what the server's log shall call the request. Under a policy an identical request gets the same
+        answer for nothing; another `nonce` asks and pays for a fresh one. Raises InvalidRequestError,
+        PromptTooLongError, OverloadedError, CancelledRequestError, StageLostError or UnavailableError, under a policy
+        DeniedError and its like, most of them while reading.
         """
-        request = wire.GenerateRequest(sampling=convert.sampling_to_wire(merge_options(sampling, options)))
+        asked = convert.sampling_to_wire(merge_options(sampling, options))
+        request = wire.GenerateRequest(sampling=asked, nonce=nonce)
         convert.prompt_to_wire(prompt, request)
         metadata = self._metadata + (((REQUEST_ID_KEY, request_id),) if request_id else ())
         call = self._stub.Generate(request, timeout=timeout or self.timeout, metadata=metadata)
-        return CompletionStream(self._items(call), lambda: _cancel(call))
+        return CompletionStream(self._items(call), lambda: cancel(call))
 
-    def embed(self, texts: Sequence[str]) -> FloatArray:
+    def embed(self, texts: Sequence[str], *, nonce: str = "") -> FloatArray:
         """One vector for each text, float32 [N, D]. Raises InvalidRequestError where the model does not embed."""
-        return convert.vectors_from_wire(self._ask(self._stub.Embed, _of_texts(wire.EmbedRequest, texts)))
+        return convert.vectors_from_wire(self._infer(self._stub.Embed, _of_texts(wire.EmbedRequest, texts, nonce)))
 
-    def classify(self, texts: Sequence[str]) -> list[ClassScores]:
-        """Each text's probabilities over the model's labels. Raises InvalidRequestError where the model has none."""
-        return convert.scores_from_wire(self._ask(self._stub.Classify, _of_texts(wire.ClassifyRequest, texts)))
+    def classify(self, texts: Sequence[str], *, adaptive: Choice = None, nonce: str = "") -> list[ClassScores]:
+        """Each text's probabilities over the labels, or under a policy perhaps a label alone; `adaptive`: its depth."""
+        return convert.scores_from_wire(self._infer(self._stub.Classify, classify_request(texts, nonce, adaptive)))
+
+    def classify_vectors(
+        self, rows: FloatArray, *, head: str = "", mechanism: MechanismSpec | None = None
+    ) -> list[ClassScores]:
+        """Each vector's probabilities over the labels of a head ("": the only one); `rows` float32 [N, D].
+
+        `mechanism` says how the rows were noised: `hetero.local_dp` does both. Raises InvalidRequestError.
+        """
+        request = convert.rows_to_wire(rows, head, mechanism)
+        return convert.classifications_from_wire(self._infer(self._stub.ClassifyVectors, request).classifications)
+
+    def budgets(self) -> list[Budget]:
+        """What was spent of every account, for administrators of a server under a policy. Raises DeniedError."""
+        response = self._ask(AdminServiceStub(self._channel).ListBudgets, admin_wire.ListBudgetsRequest())
+        return [budget_from_wire(budget) for budget in response.budgets]
+
+    @property
+    def last_receipt(self) -> bytes | None:
+        """The signed receipt of this thread's last answer, which `hetero privacy receipt` reads; None: it had none."""
+        return self._receipts.last
 
     def devices(self) -> tuple[Device, ...]:
         """The devices that the server found when it started."""
@@ -134,7 +178,7 @@ class Client:
         try:
             answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=self.timeout or CONNECT_SECONDS)
         except grpc.RpcError as error:
-            self._fail(error)
+            fail(self.address, error)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def wait_until_serving(self, timeout: float | None = None) -> None:
@@ -145,11 +189,11 @@ class Client:
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:
                     return
         except grpc.RpcError as error:
-            if _call_of(error).code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._fail(error)
+            if call_of(error).code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                fail(self.address, error)
             raise UnavailableError(f"the server at {self.address} was not ready after {timeout} seconds") from None
         finally:
-            _cancel(watch)
+            cancel(watch)
 
     def close(self) -> None:
         """End the connection; calls in progress are cancelled."""
@@ -165,67 +209,40 @@ class Client:
 
     def _items(self, call: Iterator[wire.GenerateResponse]) -> Iterator[Chunk | Ending]:
         """Chunks, then the ending; read to gRPC's own end, so that the server does not see a cancelled call."""
-        ending = None
+        ending, told = None, self._receipts.collect()
         try:
             for response in call:
+                told.append(response)
                 if response.text or response.token_ids:
                     yield convert.chunk_from_wire(response)
                 if response.HasField("summary"):
                     ending = convert.summary_from_wire(response.summary)
         except grpc.RpcError as error:
-            self._fail(error)
+            fail(self.address, error)
+        self._receipts.take(trailers_of(call), told)
         if ending is None:
             raise UnavailableError(f"the server at {self.address} ended the stream before the completion's end")
         yield ending
 
-    def _ask(self, method: Callable[..., T], request: Any) -> T:
+    def _ask(self, method: UnaryMethod[T], request: Any) -> T:
+        """The answer of a method that has no receipt."""
         try:
             return method(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.RpcError as error:
-            self._fail(error)
+            fail(self.address, error)
 
-    def _fail(self, error: grpc.RpcError) -> NoReturn:
-        """Raise our own error for gRPC's."""
-        call = _call_of(error)
-        status, message = call.code(), call.details() or ""
-        name = next((str(value) for key, value in call.trailing_metadata() or () if key == ERROR_KEY), None)
-        if name is None:
-            message = _plain_words(self.address, status, message)
-        raise error_from(status, message, name) from None
-
-
-def _plain_words(address: str, status: grpc.StatusCode, message: str) -> str:
-    """What gRPC itself has to say, as a sentence that names the way out."""
-    if status is grpc.StatusCode.UNAVAILABLE:
-        return f"no server answers at {address} ({message}); start one with `hetero serve MODEL`"
-    if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"the server at {address} did not finish within the deadline; give it more time or ask for less"
-    return message
+    def _infer(self, method: UnaryMethod[M], request: Any) -> M:
+        """The answer of a method that a policy guards, once its receipt is kept and, where a key is known, believed."""
+        try:
+            answer, call = method.with_call(request, timeout=self.timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            fail(self.address, error)
+        self._receipts.take(call.trailing_metadata(), (answer,))
+        return answer
 
 
-def _channel(address: str, tls: ClientTls | bool | None) -> grpc.Channel:
-    options = (
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MILLISECONDS),
-    )
-    if not tls:
-        return grpc.insecure_channel(address, options)
-    chosen = tls if isinstance(tls, ClientTls) else ClientTls()
-    return grpc.secure_channel(address, chosen.credentials(), options)
-
-
-def _of_texts(kind: Callable[..., T], texts: Sequence[str]) -> T:
+def _of_texts(kind: Callable[..., T], texts: Sequence[str], nonce: str) -> T:
     try:
-        return kind(texts=texts)
+        return kind(texts=texts, nonce=nonce)
     except (TypeError, ValueError) as error:
         raise InvalidRequestError(f"the texts must be a list of strings: {error}") from None
-
-
-def _call_of(error: grpc.RpcError) -> grpc.Call:
-    """gRPC's errors of calls are calls themselves, which its types do not say."""
-    return cast(grpc.Call, error)
-
-
-def _cancel(call: object) -> None:
-    cast(grpc.RpcContext, call).cancel()

@@ -3,8 +3,10 @@
 2: what was asked for cannot be done as asked. 1: it began and was lost. 130: interrupted from the keyboard.
 """
 
+from adaptive.errors import AdaptiveError
 from hetero.errors import CancelledRequestError, HeteroError, OverloadedError, StageLostError, UnavailableError
 from placement import PlacementError
+from privacy.errors import PrivacyError
 
 WRONG_INPUT = 2
 LOST = 1
@@ -22,7 +24,8 @@ def exit_code(error: BaseException) -> int:
 
 def is_expected(error: BaseException) -> bool:
     """Whether the error is an answer to the user; anything else is a defect, whose traceback must be seen."""
-    return isinstance(error, HeteroError | PlacementError) or hasattr(error, "format_message")
+    ours = HeteroError | PlacementError | PrivacyError | AdaptiveError
+    return isinstance(error, ours) or hasattr(error, "format_message")
 
 
 def sentence(error: BaseException) -> str:

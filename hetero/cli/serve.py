@@ -1,6 +1,7 @@
 """`hetero serve`: a model behind gRPC until SIGTERM or Ctrl-C. Knows flags; the server is `hetero.server`'s."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,13 +9,14 @@ import typer
 
 from hetero.cli import options
 from hetero.cli.describe import plan_document, plan_line
-from hetero.cli.output import only_results_on_stdout, out, print_json
-from hetero.cli.running import read_settings, start
+from hetero.cli.output import note, only_results_on_stdout, out, print_json
+from hetero.cli.running import read_settings, running
 from hetero.config import Settings
 from hetero.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from hetero.runtime import Runtime
+    from hetero.governance import Governance
+    from hetero.served import Served
     from hetero.server.tls import ServerTls
 
 Port = Annotated[int | None, typer.Option("--grpc-port", help="0 takes a free one.", show_default="50051")]
@@ -25,12 +27,20 @@ ServerCert = Annotated[Path | None, typer.Option("--grpc-server-cert", help="The
 ServerKey = Annotated[Path | None, typer.Option("--grpc-server-key", help="The server's key, PEM.")]
 RootCert = Annotated[Path | None, typer.Option("--grpc-root-cert", help="The CA of the clients' certificates, PEM.")]
 
+Policy = Annotated[Path | None, typer.Option("--policy", help="Who may ask what, at which price in privacy; YAML.")]
+ServedName = Annotated[str | None, typer.Option("--served-name", help="The name in policies; else MODEL as given.")]
+Heads = Annotated[
+    list[Path] | None,
+    typer.Option("--head", help="A folder of `hetero train-head`; its name names it.", metavar="FOLDER"),
+]
+
 
 def serve(
     model: options.Model,
     plan: options.Plan = None,
     precision: options.Precision = None,
     context: options.Context = None,
+    exits: options.Exits = None,
     max_sequences: options.MaxSequences = None,
     grpc_host: Host = None,
     grpc_port: Port = None,
@@ -39,11 +49,17 @@ def serve(
     grpc_server_cert: ServerCert = None,
     grpc_server_key: ServerKey = None,
     grpc_root_cert: RootCert = None,
+    policy: Policy = None,
+    served_name: ServedName = None,
+    heads: Heads = None,
     address: options.Address = None,
     config: options.Config = None,
     as_json: options.Json = False,
 ) -> None:
-    """Serve a model over gRPC. HETERO_GRPC_TOKEN, where set, is the token that clients must send."""
+    """Serve a model over gRPC. HETERO_GRPC_TOKEN, where set, is the token that clients must send.
+
+    With --policy what the file does not permit is denied, and clients show the credentials that it names.
+    """
     flags = {name: value for name, value in locals().items() if name not in {"model", "config", "as_json"}}
     settings = read_settings(config, flags)
     from hetero.server.server import serve as serve_until_signal
@@ -57,13 +73,43 @@ def serve(
         drain_seconds=settings.grpc_drain_seconds,
     )
     ports: list[int] = []
-    with only_results_on_stdout() if as_json else nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(only_results_on_stdout() if as_json else nullcontext())
+        governance = stack.enter_context(_governance(settings.policy)) if settings.policy else None
+        if governance:
+            governance.require_model(settings.served_name or model)
         serve_until_signal(
-            lambda: start(model, settings),
+            lambda: _served(model, settings, governance),
             settings=listening,
+            governance=governance,
             on_listening=ports.append,
-            on_serving=lambda runtime: _announce(f"{settings.grpc_host}:{ports[0]}", runtime, as_json),
+            on_serving=lambda served: _announce(f"{settings.grpc_host}:{ports[0]}", served, as_json),
         )
+
+
+@contextmanager
+def _governance(file: Path) -> "Iterator[Governance]":
+    """The policy in force, and on stderr what of it deserves a second look."""
+    from hetero.governance import open_governance
+
+    with open_governance(file) as governance:
+        for warning in governance.policy.warnings:
+            note().print(f"policy {governance.policy.name}: {warning}", markup=False, soft_wrap=True)
+        yield governance
+
+
+@contextmanager
+def _served(model: str, settings: Settings, governance: "Governance | None") -> "Iterator[Served]":
+    """The model running, with its heads; not running where the policy lets no text reach it."""
+    from hetero.served import Served, VectorsOnly, load_heads
+
+    name = settings.served_name or model
+    heads = load_heads(settings.heads, model)
+    if governance is not None and not governance.sees_texts(name):
+        yield Served(VectorsOnly(model), name, heads)
+        return
+    with running(model, settings, governance.confinement(name) if governance else None) as runtime:
+        yield Served(runtime, name, heads)
 
 
 def server_tls(settings: Settings) -> "ServerTls | None":
@@ -80,10 +126,11 @@ def server_tls(settings: Settings) -> "ServerTls | None":
     return ServerTls(settings.grpc_server_cert, settings.grpc_server_key, authority)
 
 
-def _announce(address: str, runtime: "Runtime", as_json: bool) -> None:
+def _announce(address: str, served: "Served", as_json: bool) -> None:
+    plan = served.model.plan
     if as_json:
-        print_json({"address": address, "model": runtime.model, "plan": plan_document(runtime.plan)})
+        print_json({"address": address, "model": served.name, "plan": plan_document(plan)})
         return
-    out().print(f"{runtime.model} on {plan_line(runtime.plan)}", markup=False)
+    out().print(f"{served.name} on {plan_line(plan)}" if plan.stages else f"{served.name}: {plan.reason}", markup=False)
     out().print(f"serving gRPC on {address}; Ctrl-C ends it", markup=False)
     out().file.flush()

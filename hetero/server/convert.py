@@ -3,11 +3,12 @@
 The servicer uses one half of each pair, the client the other. Devices and plans are in `convert_placement.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from hetero.batch import FloatArray
+from hetero.encoding import rows_of
 from hetero.engine.requests import Finished
 from hetero.errors import InvalidRequestError
 from hetero.prompts import Prompt, split_prompt
@@ -16,6 +17,7 @@ from hetero.streams import Ending
 from hetero.types import Chunk, ClassScores, FinishReason, ModelInfo, SamplingParams, Timings, TokenLogprob
 from hetero.v1 import inference_pb2 as wire
 from placement.types import Plan
+from privacy.types import MechanismSpec
 
 _OPTIONAL_SAMPLING = (
     "max_tokens",
@@ -64,6 +66,8 @@ def prompt_from_wire(request: wire.GenerateRequest) -> Prompt:
 
 def sampling_to_wire(sampling: SamplingParams) -> wire.SamplingOptions:
     """Every value, defaults included, so that a server with other defaults does the same."""
+    if sampling.private_clip:
+        raise InvalidRequestError("private_clip is the server's policy's to choose; leave it out")
     values = {name: getattr(sampling, name) for name in _OPTIONAL_SAMPLING}
     try:
         return wire.SamplingOptions(
@@ -110,7 +114,8 @@ def _logprob_from_wire(logprob: wire.TokenLogprob) -> TokenLogprob:
     return TokenLogprob(logprob.token_id, logprob.logprob, alternatives)
 
 
-def summary_to_wire(finished: Finished, plan: Plan) -> wire.Summary:
+def summary_to_wire(finished: Finished, plan: Plan | None) -> wire.Summary:
+    """The summary; without a plan where the caller may not see it."""
     return wire.Summary(
         finish_reason=_FINISH_REASONS[finished.finish_reason],
         usage=wire.Usage(prompt_tokens=finished.prompt_tokens, completion_tokens=finished.completion_tokens),
@@ -121,7 +126,7 @@ def summary_to_wire(finished: Finished, plan: Plan) -> wire.Summary:
             tokens_per_second=finished.timings.tokens_per_second,
         ),
         seed=finished.seed,
-        plan=plan_to_wire(plan),
+        plan=plan_to_wire(plan) if plan else None,
     )
 
 
@@ -146,24 +151,60 @@ def vectors_from_wire(response: wire.EmbedResponse) -> FloatArray:
     return np.array([list(embedding.values) for embedding in response.embeddings], np.float32)
 
 
-def scores_to_wire(scored: Sequence[ClassScores]) -> wire.ClassifyResponse:
-    return wire.ClassifyResponse(
-        classifications=[
-            wire.Classification(
-                scores=[
-                    wire.ClassScore(label=label, probability=probability)
-                    for label, probability in zip(scores.labels, scores.probabilities, strict=True)
-                ]
-            )
-            for scores in scored
-        ]
-    )
+def rows_from_wire(request: wire.ClassifyVectorsRequest) -> FloatArray:
+    """The vectors that a client sent, float32 [N, D]. Raises InvalidRequestError for none, or of several lengths."""
+    return rows_of([vector.values for vector in request.vectors])
+
+
+def rows_to_wire(rows: FloatArray, head: str, mechanism: MechanismSpec | None) -> wire.ClassifyVectorsRequest:
+    """rows: float32 [N, D]. Raises InvalidRequestError where they are no such array."""
+    try:
+        vectors = [wire.Embedding(values=row) for row in np.asarray(rows, np.float32).tolist()]
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(f"the vectors must be rows of numbers: {error}") from None
+    claimed = mechanism_to_wire(mechanism) if mechanism else None
+    return wire.ClassifyVectorsRequest(head=head, vectors=vectors, mechanism=claimed)
+
+
+def mechanism_to_wire(spec: MechanismSpec) -> wire.LocalMechanism:
+    return wire.LocalMechanism(name=spec.name, parameters=dict(spec.parameters))
+
+
+def mechanism_from_wire(mechanism: wire.LocalMechanism) -> MechanismSpec:
+    return MechanismSpec(mechanism.name, tuple(sorted(mechanism.parameters.items())))
+
+
+def scores_to_wire(scored: Sequence[ClassScores], block_count: int = 0) -> wire.ClassifyResponse:
+    """`block_count` of the model, where the scores tell how many of them were run."""
+    return wire.ClassifyResponse(classifications=classifications_to_wire(scored, block_count))
 
 
 def scores_from_wire(response: wire.ClassifyResponse) -> list[ClassScores]:
+    return classifications_from_wire(response.classifications)
+
+
+def classifications_to_wire(scored: Sequence[ClassScores], block_count: int = 0) -> list[wire.Classification]:
+    return [_classification(scores, block_count) for scores in scored]
+
+
+def _classification(scores: ClassScores, block_count: int) -> wire.Classification:
+    if not scores.probabilities:
+        return wire.Classification(label=scores.label)
+    pairs = zip(scores.labels, scores.probabilities, strict=True)
+    found = wire.Classification(scores=[wire.ClassScore(label=label, probability=value) for label, value in pairs])
+    if scores.depth and block_count:
+        found.depth, found.saved_blocks = scores.depth, block_count - scores.depth
+    return found
+
+
+def classifications_from_wire(found: Iterable[wire.Classification]) -> list[ClassScores]:
     return [
-        ClassScores(tuple(score.label for score in one.scores), tuple(score.probability for score in one.scores))
-        for one in response.classifications
+        ClassScores((one.label,), ())
+        if one.label
+        else ClassScores(
+            tuple(each.label for each in one.scores), tuple(each.probability for each in one.scores), one.depth or None
+        )
+        for one in found
     ]
 
 

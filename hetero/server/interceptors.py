@@ -4,7 +4,7 @@ Knows nothing of models. Health checks and reflection pass by untouched, but ref
 """
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -17,6 +17,8 @@ from hetero.server.request_id import REQUEST_ID_KEY, request_id_of
 from hetero.server.status import ERROR_KEY, status_of
 
 SERVICE = "hetero.v1.HeteroService"
+#: Every service of ours, whose names begin so.
+_OURS = "/hetero.v1."
 _HEALTH = "/grpc.health.v1.Health/"
 _MAX_MESSAGE_CHARACTERS = 1000
 #: A deadline that is this near has passed: the engine's clock and gRPC's differ a little.
@@ -29,6 +31,20 @@ MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Details = grpc.HandlerCallDetails
 Continuation: TypeAlias = "Callable[[Details], Awaitable[MaybeHandler]]"
 
+#: By whether requests and responses are streams: where a handler keeps its method, and what makes such a handler.
+_SHAPES = {
+    (False, False): "unary_unary",
+    (False, True): "unary_stream",
+    (True, False): "stream_unary",
+    (True, True): "stream_stream",
+}
+_MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
@@ -38,27 +54,38 @@ class Malformed:
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the methods of our service: announces the id, refuses what does not parse, turns errors into statuses.
+    """Wraps the methods of our services: announces the id, refuses what does not parse, turns errors into statuses.
 
-    `on_error` is told of every error; `calls` knows which calls are in progress.
+    `on_error` is told of every error; `calls` knows which calls are in progress. `identify`, where given, is asked
+    first of all: it raises where the caller cannot be known, and then the request is not even looked at.
     """
 
-    def __init__(self, calls: Calls, on_error: Callable[[Exception], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        on_error: Callable[[Exception], Awaitable[None]],
+        identify: Callable[[Context], None] | None = None,
+    ) -> None:
         self._calls = calls
         self._on_error = on_error
+        self._identify = identify
+
+    @property
+    def identifies(self) -> bool:
+        """Whether callers must show who they are."""
+        return self._identify is not None
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: Details) -> MaybeHandler:
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(f"/{SERVICE}/"):
+        if handler is None or not handler_call_details.method.startswith(_OURS):
             return handler
         return self._guarded_handler(handler, handler_call_details.method)
 
     def _guarded_handler(self, handler: Any, name: str) -> Handler:
-        """The same method, one request in, inside the guards."""
-        streams = handler.response_streaming
-        method = handler.unary_stream if streams else handler.unary_unary
-        make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
-        return make(self._guarded(method, name), _tolerant(handler.request_deserializer), handler.response_serializer)
+        """The same method inside the guards."""
+        shape = handler.request_streaming, handler.response_streaming
+        made = self._guarded(getattr(handler, _SHAPES[shape]), name)
+        return _MAKERS[shape](made, _tolerant(handler.request_deserializer), handler.response_serializer)
 
     def _guarded(self, method: Method, name: str) -> Method:
         async def guarded(request: Any, context: Context) -> Any:
@@ -66,8 +93,9 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             with self._calls.one(name, request_id):
                 await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
                 try:
-                    _refuse_malformed(request)
-                    return await method(request, context)
+                    if self._identify:
+                        self._identify(context)
+                    return await method(_well_formed(request), context)
                 except Exception as error:
                     await self._on_error(error)
                     await _abort(context, error)
@@ -103,13 +131,7 @@ def _refusing(handler: Handler) -> Handler:
         message = "the credential is missing or wrong; send the server's token as `authorization: Bearer TOKEN`"
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, message, ((ERROR_KEY, "AuthenticationError"),))
 
-    makers: dict[tuple[bool, bool], Callable[..., Handler]] = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }
-    return makers[handler.request_streaming, handler.response_streaming](refuse)
+    return _MAKERS[handler.request_streaming, handler.response_streaming](refuse)
 
 
 def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -122,11 +144,20 @@ def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return parsed
 
 
-def _refuse_malformed(request: Any) -> None:
+def _well_formed(request: Any) -> Any:
+    """The request, or a stream of them that ends with an error at one that does not parse."""
+    if hasattr(request, "__aiter__"):
+        return _well_formed_each(request)
     if isinstance(request, Malformed):
         raise InvalidRequestError(
             f"the request's bytes are not a message of this method, whose texts are UTF-8: {request.reason}"
         )
+    return request
+
+
+async def _well_formed_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _well_formed(request)
 
 
 async def _abort(context: Context, error: Exception) -> NoReturn:

@@ -10,9 +10,9 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -20,13 +20,17 @@ from grpc_reflection.v1alpha import reflection
 
 from hetero.errors import ConfigurationError, StageLostError
 from hetero.runtime import Runtime
+from hetero.served import Model, Served
 from hetero.server.calls import Calls
 from hetero.server.health import Health
 from hetero.server.interceptors import SERVICE, EdgeInterceptor, TokenInterceptor
-from hetero.server.servicer import Servicer
+from hetero.server.services import services_of
 from hetero.server.settings import ServerSettings
 from hetero.server.tls import ServerTls
-from hetero.v1.inference_pb2_grpc import add_HeteroServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from hetero.governance import Governance
+    from hetero.server.encrypted_service import Encrypted
 
 #: How long the last statuses may take to leave.
 _FLUSH_SECONDS = 0.2
@@ -37,13 +41,22 @@ T = TypeVar("T")
 class Server:
     """Listens from its construction on, and answers NOT_SERVING until `attach`. Close it, or use it in a `with` block.
 
-    Raises ConfigurationError where the address cannot be listened on or a certificate not be used.
+    With `governance` every method is under its policy; with `encrypted` models are applied to ciphertexts as well. Both
+    stay the caller's to close, after this server. Raises ConfigurationError where the address cannot be listened on, a
+    certificate not be used, or the policy does not allow to listen so.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        governance: "Governance | None" = None,
+        encrypted: "Encrypted | None" = None,
+    ) -> None:
         self.settings = settings
-        self._servicer = Servicer()
         self._closed = False
+        self._undo = ExitStack()
+        self._services = services_of(settings, governance, self._undo, encrypted)
+        self._servicer = self._services.servicer
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc-server", daemon=True)
         self._thread.start()
@@ -53,10 +66,17 @@ class Server:
             self._end_loop()
             raise
 
-    def attach(self, runtime: Runtime) -> None:
-        """Serve `runtime`, which stays the caller's to close, after this server."""
-        self._servicer.attach(runtime)
+    def attach(self, model: Model | Served) -> Served:
+        """Serve a runtime, or one with a name and heads; it stays the caller's to close, after this server."""
+        served = model if isinstance(model, Served) else Served(model)
+        self._servicer.attach(served)
         self._call(self._health.set_serving(True))
+        return served
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that serves, for measuring how long it stalls."""
+        return self._loop
 
     def close(self, drain_seconds: float | None = None) -> None:
         """Refuse new calls, let those in progress end for a while, cancel the rest; a second call does nothing."""
@@ -79,20 +99,21 @@ class Server:
 
     async def _start(self) -> int:
         settings = self.settings
-        self._calls = Calls()
+        self._calls = Calls(self._services.is_open)
         guards = [TokenInterceptor(settings.token)] if settings.token else []
         self._server = grpc.aio.server(
-            interceptors=[*guards, EdgeInterceptor(self._calls, self._notice)],
+            interceptors=[*guards, EdgeInterceptor(self._calls, self._notice, self._services.identify)],
             options=settings.channel_options(),
             maximum_concurrent_rpcs=settings.max_concurrent,
         )
-        add_HeteroServiceServicer_to_server(self._servicer, self._server)
+        self._services.add_to(self._server)
         self._health = Health()
         self._health.add_to(self._server)
         await self._health.set_serving(False)
-        services = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(services, self._server)
-        port = _listen(self._server, settings)
+        if self._services.is_open:
+            services = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(services, self._server)
+        port = listen(self._server, settings)
         await self._server.start()
         return port
 
@@ -115,6 +136,7 @@ class Server:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._undo.close()
 
 
 async def _cancel_tasks() -> None:
@@ -127,40 +149,38 @@ async def _cancel_tasks() -> None:
 
 
 def serve(
-    runtime: Runtime | Callable[[], Runtime],
+    model: Runtime | Callable[[], AbstractContextManager[Model | Served]],
     host: str = "127.0.0.1",
     port: int = 50051,
     *,
     tls: ServerTls | None = None,
     token: str | None = None,
     settings: ServerSettings | None = None,
+    governance: "Governance | None" = None,
     on_listening: Callable[[int], None] | None = None,
-    on_serving: Callable[[Runtime], None] | None = None,
+    on_serving: Callable[[Served], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then drain. `settings`, where given, stand for all other values.
+    """Serve until SIGINT or SIGTERM, then drain. `settings`, where given, stand for all values of how to listen.
 
-    A runtime that is given stays open; one that is made here, after the port is known to be free, is closed.
-    Raises ConfigurationError where the port or a certificate cannot be used, and what making the runtime raises.
+    A runtime that is given stays open; what is made here, after the port is known to be free, is closed.
+    Raises ConfigurationError where the port or a certificate cannot be used, and what making the model raises.
     """
     chosen = settings or ServerSettings(host=host, port=port, tls=tls, token=token)
-    with Server(chosen) as server:
+    with Server(chosen, governance) as server:
         if on_listening:
             on_listening(server.port)
-        with _provided(runtime) as ready, _stoppable():
-            server.attach(ready)
+        with _provided(model) as ready, _stoppable():
+            served = server.attach(ready)
             if on_serving:
-                on_serving(ready)
+                on_serving(served)
             _wait_for_signal()
             server.close()
 
 
-@contextmanager
-def _provided(runtime: Runtime | Callable[[], Runtime]) -> Iterator[Runtime]:
-    if isinstance(runtime, Runtime):
-        yield runtime
-        return
-    with runtime() as made:
-        yield made
+def _provided(
+    model: Runtime | Callable[[], AbstractContextManager[Model | Served]],
+) -> AbstractContextManager[Model | Served]:
+    return nullcontext(model) if isinstance(model, Runtime) else model()
 
 
 @contextmanager
@@ -184,7 +204,8 @@ def _wait_for_signal() -> None:
         return
 
 
-def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
+def listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    """Open the port that the settings say, and give its number. Raises ConfigurationError where that cannot be."""
     try:
         if settings.tls:
             return server.add_secure_port(settings.address, settings.tls.credentials())

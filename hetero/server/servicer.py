@@ -15,9 +15,10 @@ from hetero.batch import FloatArray
 from hetero.encoding import Vectors, class_scores
 from hetero.engine.requests import Failed
 from hetero.errors import UnavailableError
-from hetero.runtime import Runtime
+from hetero.served import Model, Served
 from hetero.server import convert
 from hetero.server.bridge import EventBridge
+from hetero.server.convert_adaptive import choice_from_wire
 from hetero.server.convert_placement import device_to_wire, plan_to_wire, report_to_wire
 from hetero.v1 import inference_pb2 as wire
 from hetero.v1.inference_pb2_grpc import HeteroServiceServicer
@@ -26,27 +27,27 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Servicer(HeteroServiceServicer):
-    """Serves one runtime once it is `attach`ed; before that, and after `detach`, every call is UNAVAILABLE."""
+    """Serves one model once it is `attach`ed; before that, and after `detach`, every call is UNAVAILABLE."""
 
     def __init__(self) -> None:
-        self._runtime: Runtime | None = None
+        self._served: Served | None = None
         self._absence = "the model is still loading; try again soon"
 
-    def attach(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def attach(self, served: Served) -> None:
+        self._served = served
 
     def detach(self) -> None:
         """Refuse new calls; those in progress go on."""
-        self._runtime, self._absence = None, "the server is draining; try another one"
+        self._served, self._absence = None, "the server is draining; try another one"
 
-    def _ready(self) -> Runtime:
-        if self._runtime is None:
+    def _ready(self) -> Served:
+        if self._served is None:
             raise UnavailableError(self._absence)
-        return self._runtime
+        return self._served
 
     # A coroutine that writes, and no generator: a cancelled one would be left hanging at its `yield`.
     async def Generate(self, request: wire.GenerateRequest, context: Context) -> None:  # type: ignore[override]
-        runtime = self._ready()
+        runtime = self._ready().model
         prompt = convert.prompt_from_wire(request)
         sampling = convert.sampling_from_wire(request.sampling)
         token_ids = await asyncio.to_thread(runtime.tokenize, prompt)
@@ -59,26 +60,36 @@ class Servicer(HeteroServiceServicer):
             runtime.cancel(request_id)
 
     async def Embed(self, request: wire.EmbedRequest, context: Context) -> wire.EmbedResponse:
-        return convert.vectors_to_wire(await _vectors(self._ready().submit_embedding, request.texts))
+        return convert.vectors_to_wire(await vectors_of(self._ready().model.submit_embedding, request.texts))
 
     async def Classify(self, request: wire.ClassifyRequest, context: Context) -> wire.ClassifyResponse:
-        runtime = self._ready()
-        logits = await _vectors(runtime.submit_classification, request.texts)
-        return convert.scores_to_wire(class_scores(logits, runtime.info.labels))
+        served, choice = self._ready(), choice_from_wire(request)
+        answer = await asyncio.to_thread(served.submit_texts, list(request.texts), choice)
+        logits = served.class_logits(await asyncio.wrap_future(answer))
+        depths = answer.depths.tolist()
+        return convert.scores_to_wire(class_scores(logits, served.labels, depths), served.info.block_count)
+
+    async def ClassifyVectors(
+        self, request: wire.ClassifyVectorsRequest, context: Context
+    ) -> wire.ClassifyVectorsResponse:
+        head = self._ready().head(request.head)
+        logits = head.scores(convert.rows_from_wire(request))
+        classifications = convert.classifications_to_wire(class_scores(logits, head.labels))
+        return wire.ClassifyVectorsResponse(classifications=classifications)
 
     async def GetModel(self, request: wire.GetModelRequest, context: Context) -> wire.GetModelResponse:
         return convert.model_to_wire(self._ready().info)
 
     async def GetPlan(self, request: wire.GetPlanRequest, context: Context) -> wire.GetPlanResponse:
-        runtime = self._ready()
+        runtime = self._ready().model
         reports = [report_to_wire(report) for report in runtime.reports]
         return wire.GetPlanResponse(plan=plan_to_wire(runtime.plan), reports=reports)
 
     async def ListDevices(self, request: wire.ListDevicesRequest, context: Context) -> wire.ListDevicesResponse:
-        return wire.ListDevicesResponse(devices=[device_to_wire(device) for device in self._ready().devices()])
+        return wire.ListDevicesResponse(devices=[device_to_wire(device) for device in self._ready().model.devices()])
 
 
-async def _stream(bridge: EventBridge, runtime: Runtime, context: Context) -> None:
+async def _stream(bridge: EventBridge, runtime: Model, context: Context) -> None:
     """Write what the engine says until its end. Waiting for a slow reader holds up this request alone."""
     while True:
         chunk, end = await bridge.take()
@@ -94,6 +105,6 @@ async def _stream(bridge: EventBridge, runtime: Runtime, context: Context) -> No
             return
 
 
-async def _vectors(submit: Callable[[Sequence[str]], Vectors], texts: Iterable[str]) -> FloatArray:
+async def vectors_of(submit: Callable[[Sequence[str]], Vectors], texts: Iterable[str]) -> FloatArray:
     """Tokenize aside and wait; when the call ends before, texts that are in no batch yet are dropped."""
     return await asyncio.wrap_future(await asyncio.to_thread(submit, list(texts)))

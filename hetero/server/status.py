@@ -12,6 +12,7 @@ import grpc
 
 from hetero import errors
 from placement import errors as placement_errors
+from privacy import errors as privacy_errors
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,15 @@ _STATUSES: dict[type[Exception], grpc.StatusCode] = {
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.CancelledRequestError: grpc.StatusCode.CANCELLED,
     errors.AuthenticationError: grpc.StatusCode.UNAUTHENTICATED,
+    privacy_errors.CredentialError: grpc.StatusCode.UNAUTHENTICATED,
+    privacy_errors.BudgetExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    privacy_errors.DeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    privacy_errors.EncryptionError: grpc.StatusCode.INVALID_ARGUMENT,
+    privacy_errors.LedgerError: grpc.StatusCode.UNAVAILABLE,
+    privacy_errors.AuditError: grpc.StatusCode.UNAVAILABLE,
+    privacy_errors.PolicyError: grpc.StatusCode.FAILED_PRECONDITION,
+    privacy_errors.MechanismError: grpc.StatusCode.FAILED_PRECONDITION,
+    privacy_errors.PrivacyError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConfigurationError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ModelError: grpc.StatusCode.FAILED_PRECONDITION,
     placement_errors.PlacementError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -42,7 +52,7 @@ _BARE: dict[grpc.StatusCode, type[Exception]] = {
     grpc.StatusCode.CANCELLED: errors.CancelledRequestError,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.CancelledRequestError,
     grpc.StatusCode.UNAUTHENTICATED: errors.AuthenticationError,
-    grpc.StatusCode.PERMISSION_DENIED: errors.AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: privacy_errors.DeniedError,
     grpc.StatusCode.UNIMPLEMENTED: errors.ConfigurationError,
 }
 

@@ -54,6 +54,11 @@ class HeteroServiceStub:
                 request_serializer=hetero_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=hetero_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyVectors = channel.unary_unary(
+                '/hetero.v1.HeteroService/ClassifyVectors',
+                request_serializer=hetero_dot_v1_dot_inference__pb2.ClassifyVectorsRequest.SerializeToString,
+                response_deserializer=hetero_dot_v1_dot_inference__pb2.ClassifyVectorsResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/hetero.v1.HeteroService/GetModel',
                 request_serializer=hetero_dot_v1_dot_inference__pb2.GetModelRequest.SerializeToString,
@@ -100,6 +105,13 @@ class HeteroServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClassifyVectors(self, request, context):
+        """Class probabilities of vectors that the client computed, and noised itself where a policy asks for that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -135,6 +147,11 @@ def add_HeteroServiceServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=hetero_dot_v1_dot_inference__pb2.ClassifyRequest.FromString,
                     response_serializer=hetero_dot_v1_dot_inference__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClassifyVectors,
+                    request_deserializer=hetero_dot_v1_dot_inference__pb2.ClassifyVectorsRequest.FromString,
+                    response_serializer=hetero_dot_v1_dot_inference__pb2.ClassifyVectorsResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -238,6 +255,33 @@ class HeteroService:
             '/hetero.v1.HeteroService/Classify',
             hetero_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
             hetero_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hetero.v1.HeteroService/ClassifyVectors',
+            hetero_dot_v1_dot_inference__pb2.ClassifyVectorsRequest.SerializeToString,
+            hetero_dot_v1_dot_inference__pb2.ClassifyVectorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class HeteroServiceStub:
     """Vectors of whole texts (encoder models)."""
     Classify: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]
     """Class probabilities of whole texts (encoder models with a classification head)."""
+    ClassifyVectors: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ClassifyVectorsRequest, _inference_pb2.ClassifyVectorsResponse]
+    """Class probabilities of vectors that the client computed, and noised itself where a policy asks for that."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
     GetPlan: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetPlanRequest, _inference_pb2.GetPlanResponse]
     ListDevices: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListDevicesRequest, _inference_pb2.ListDevicesResponse]
@@ -64,6 +66,8 @@ class HeteroServiceAsyncStub(HeteroServiceStub):
     """Vectors of whole texts (encoder models)."""
     Classify: _aio.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Class probabilities of whole texts (encoder models with a classification head)."""
+    ClassifyVectors: _aio.UnaryUnaryMultiCallable[_inference_pb2.ClassifyVectorsRequest, _inference_pb2.ClassifyVectorsResponse]  # type: ignore[assignment]
+    """Class probabilities of vectors that the client computed, and noised itself where a policy asks for that."""
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]  # type: ignore[assignment]
     GetPlan: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetPlanRequest, _inference_pb2.GetPlanResponse]  # type: ignore[assignment]
     ListDevices: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListDevicesRequest, _inference_pb2.ListDevicesResponse]  # type: ignore[assignment]
@@ -99,6 +103,14 @@ class HeteroServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ClassifyResponse, _abc.Awaitable[_inference_pb2.ClassifyResponse]]:
         """Class probabilities of whole texts (encoder models with a classification head)."""
+
+    @_abc_1.abstractmethod
+    def ClassifyVectors(
+        self,
+        request: _inference_pb2.ClassifyVectorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.ClassifyVectorsResponse, _abc.Awaitable[_inference_pb2.ClassifyVectorsResponse]]:
+        """Class probabilities of vectors that the client computed, and noised itself where a policy asks for that."""
 
     @_abc_1.abstractmethod
     def GetModel(

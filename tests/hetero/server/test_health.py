@@ -106,6 +106,7 @@ def test_reflection_tells_services_and_messages(server: Server) -> None:
         "Generate",
         "Embed",
         "Classify",
+        "ClassifyVectors",
         "GetModel",
         "GetPlan",
         "ListDevices",

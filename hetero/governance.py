@@ -1,0 +1,63 @@
+"""A policy in force: its guard, and what verifies the credentials that it names. Opened before anything is started.
+
+Knows the order in which these open; neither gRPC nor Ray. Whatever cannot be believed is refused here: a server whose
+policy, keys, ledger or audit log is in doubt never listens.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hetero.confinement import Confinement
+from hetero.errors import ConfigurationError
+from privacy.guard import Guard
+from privacy.guard_opening import open_guard
+from privacy.identity import Identifier
+from privacy.identity_checks import identifier_of
+from privacy.policy import Effect, Policy
+from privacy.policy_loading import load_policy
+from privacy.types import Method, Protection
+
+_OF_TEXTS = (Method.GENERATE, Method.EMBED, Method.CLASSIFY)
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """What a governed server stands on; one a state folder, whoever opened the guard closes it."""
+
+    policy: Policy
+    guard: Guard
+    identifier: Identifier
+
+    def confinement(self, model: str) -> Confinement:
+        """What the policy demands of where the model of that name runs."""
+        return Confinement(self.policy.may_see)
+
+    def require_model(self, name: str) -> None:
+        """Raise ConfigurationError where the policy does not know the model: every request would be denied."""
+        if name not in self.policy.models:
+            known = ", ".join(sorted(self.policy.models))
+            raise ConfigurationError(f"the policy knows no model {name!r}; it knows {known}: name it by --served-name")
+
+    def sees_texts(self, model: str) -> bool:
+        """Whether some rule lets a text in the clear reach the model: if none does, it need not run at all."""
+        clear = {Protection.NONE, Protection.OUTPUT_DP}
+        return any(
+            rule.effect is Effect.PERMIT
+            and rule.protection in clear
+            and any(rule.covers(tenant, model, method) for tenant in self.policy.tenants for method in _OF_TEXTS)
+            for rule in self.policy.rules
+        )
+
+
+@contextmanager
+def open_governance(file: Path) -> Iterator[Governance]:
+    """The policy of a file, in force until the block ends.
+
+    Raises PolicyError, LedgerError or AuditError where something of it cannot be believed, or another server has it.
+    """
+    policy = load_policy(file)
+    identifier = identifier_of(policy.identity)
+    with closing(open_guard(policy)) as guard:
+        yield Governance(policy, guard, identifier)

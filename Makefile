@@ -37,8 +37,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.installed-demo
 	$(BIN)/python scripts/demo.py
 
+# What starts no Ray runs on two cores at once; what does has the machine to itself.
 test: lint
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not ray and not slow" --ignore=tests/test_architecture.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m "ray or slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)

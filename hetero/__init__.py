@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StageLostError,
         UnavailableError,
     )
+    from hetero.local_dp import LocalClassifier
     from hetero.runtime import Runtime
     from hetero.server.tls import ClientTls
     from hetero.streams import CompletionStream
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Timings,
         TokenLogprob,
     )
+    from privacy.errors import BudgetExhaustedError, CredentialError, DeniedError, PrivacyError
 
 __version__ = "0.1.0"
 
@@ -59,6 +61,7 @@ _HOMES = {
         "StageLostError",
         "UnavailableError",
     ),
+    "hetero.local_dp": ("LocalClassifier",),
     "hetero.runtime": ("Runtime",),
     "hetero.server.tls": ("ClientTls",),
     "hetero.streams": ("CompletionStream",),
@@ -72,12 +75,14 @@ _HOMES = {
         "Timings",
         "TokenLogprob",
     ),
+    "privacy.errors": ("BudgetExhaustedError", "CredentialError", "DeniedError", "PrivacyError"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AuthenticationError",
     "BackendError",
+    "BudgetExhaustedError",
     "CancelledRequestError",
     "Chunk",
     "ClassScores",
@@ -86,12 +91,16 @@ __all__ = [
     "Completion",
     "CompletionStream",
     "ConfigurationError",
+    "CredentialError",
+    "DeniedError",
     "FinishReason",
     "HeteroError",
     "InvalidRequestError",
+    "LocalClassifier",
     "ModelError",
     "ModelInfo",
     "OverloadedError",
+    "PrivacyError",
     "PromptTooLongError",
     "Runtime",
     "SamplingParams",

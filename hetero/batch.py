@@ -22,7 +22,10 @@ class RowSampling:
     The random stream is a function of (`seed`, `position`) alone: the same request gives the same tokens however it is
     batched, preempted or placed. `seen` are the distinct token ids of prompt and output so far, given only where
     `repetition_penalty` differs from 1. `logprobs` is how many alternatives to report; -1: none asked, 0: the
-    chosen token's only. `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `min_p` 0 are off.
+    chosen token's only. `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `min_p` 0 are off. Where `private_clip` is
+    above 0, the token is drawn by `privacy.mechanisms.BoundedTokens` of that clip and `temperature`, from the operating
+    system's randomness, and nothing else of this counts. A first stage that has an exit head drafts up to `draft_limit`
+    tokens after this row, as long as the exit's likeliest token has at least the probability `draft_confidence`.
     """
 
     temperature: float = 0.0
@@ -34,6 +37,9 @@ class RowSampling:
     position: int = 0
     logprobs: int = -1
     seen: LongArray | None = None
+    private_clip: float = 0.0
+    draft_limit: int = 0
+    draft_confidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +70,32 @@ class DecodeBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitRows:
+    """What the rows of an encoder's batch carry where the stages have E exits, over C classes.
+
+    `ids`: int64 [B], each row's batch and place in it, as `row_ids` makes them; they stay with a row when batches are
+    formed anew. `limits`: float32 [B, E], the score at which a row stops at an exit; infinity asks the exit without
+    ever stopping, NaN does not ask it. `seen`: float32 [B, E, C + 1], the logits of the exits passed and the
+    saturation; NaN where one was not asked.
+    """
+
+    ids: LongArray
+    limits: FloatArray
+    seen: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
 class EncodeBatch:
-    """One padded batch for an encoder: `token_ids`, `attention_mask`, `token_types`: int64 [B, L]."""
+    """One padded batch for an encoder: `token_ids`, `attention_mask`, `token_types`: int64 [B, L].
+
+    `exits` is set where a row may stop at an exit, or an exit is to be observed.
+    """
 
     batch_id: int
     token_ids: LongArray
     attention_mask: LongArray
     token_types: LongArray
+    exits: ExitRows | None = None
 
 
 Batch = DecodeBatch | EncodeBatch
@@ -87,18 +112,35 @@ class StageTrace:
 
 @dataclass(frozen=True, slots=True)
 class SampledToken:
-    """One sampled row: the id, its log-probability, and the most likely alternatives as (id, log-probability)."""
+    """One sampled row: the id, its log-probability, and the most likely alternatives as (id, log-probability).
+
+    `accepted`: the token was drafted and held, so that the row's next token follows it. `drafted`, on a row's last
+    token: how many drafts the row had.
+    """
 
     token_id: int
     logprob: float | None = None
     alternatives: tuple[tuple[int, float], ...] = ()
+    accepted: bool = False
+    drafted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExitAnswers:
+    """Of which rows a result is, where exits are on: `ids` int64 [B], their `depth` in blocks, `seen` [B, E, C + 1]."""
+
+    ids: LongArray
+    depth: int
+    seen: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What comes back from the last stage: `tokens` (R of them) for a decoder, `vectors` float32 [B, D] for an encoder.
+    """What comes back from the last stage.
 
-    `error` is set instead where a stage failed on the batch: (exception class name, message).
+    `tokens`, one or more for each of R rows, for a decoder; `vectors`, float32 [B, D], for an encoder. `error` is set
+    instead where a stage failed on the batch: (exception class name, message). With `exits` it answers some rows of a
+    batch; others come by themselves.
     """
 
     batch_id: int
@@ -107,3 +149,13 @@ class BatchResult:
     vectors: FloatArray | None = None
     traces: tuple[StageTrace, ...] = field(default=())
     error: tuple[str, str] | None = None
+    exits: ExitAnswers | None = None
+
+
+#: Rows that one batch can have, so that a row's id holds both numbers.
+MAX_ROWS = 1 << 20
+
+
+def row_ids(batch_id: int, count: int) -> LongArray:
+    """Ids of a batch's rows, int64 [count]: `id // MAX_ROWS` is the batch, `id % MAX_ROWS` the place."""
+    return batch_id * MAX_ROWS + np.arange(count, dtype=np.int64)

@@ -29,8 +29,12 @@ class Settings(BaseModel):
     max_waiting: int = Field(256, ge=1)
     kv_blocks: int | None = Field(None, ge=1)
     threads: int = Field(0, ge=0)
+    exits: Literal["auto", "off", "verify"] = "auto"
     address: str | None = None
     cache: Path | None = None
+    policy: Path | None = None
+    served_name: str | None = None
+    heads: tuple[Path, ...] = ()
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(50051, ge=0, le=65535)
     grpc_use_ssl: bool = False

@@ -14,16 +14,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from adaptive.modes import AdaptiveChoice
 from hetero.backends.base import SliceReport
 from hetero.batch import FloatArray
+from hetero.confinement import Confinement
+from hetero.describing import describe
 from hetero.encoding import Vectors, class_scores, submit_texts
 from hetero.engine.requests import Event, Failed, GenerateRequest, Sink
 from hetero.engine.settings import EngineStats
 from hetero.errors import InvalidRequestError, UnavailableError
+from hetero.exits.control import Limits
+from hetero.exits.opening import Wish
 from hetero.models.config import DecoderConfig, EncoderConfig
 from hetero.progress import ProgressCallback, ignore
 from hetero.prompts import Prompt, tokenize
-from hetero.starting import Parts, RuntimeSettings, start_parts
+from hetero.starting import RuntimeSettings, start_parts
 from hetero.streams import CompletionStream, Ending
 from hetero.types import Chunk, ClassScores, Completion, ModelInfo, SamplingParams
 from hetero.validation import check_length, check_sampling, merge_options
@@ -33,13 +38,15 @@ from placement.types import Device, Plan
 class Runtime:
     """Runs `model` (a folder, a hub id or "tiny") on the stages of a plan, until `close`.
 
-    `plan` is a plan's text (``cpu/openvino:0-2,npu:2-4``), a `Plan`, None for the best single device, or ``auto`` (or
-    ``auto:throughput``) for the best by what `hetero profile` measured, kept if it beats one device in a trial.
-    `precision` holds for every stage that names none. `context` bounds the tokens of prompt and completion together;
-    None is the model's own, at most 4096. `address` is a Ray cluster's; None starts one here, or joins that of this
-    job. With `in_process` the stages are threads of this process and Ray is not used. `kv_blocks` (of 32 tokens) or
-    `kv_memory_bytes` (a device) bound the KV cache, else a share of free memory does. `threads` bounds each stage's CPU
-    threads; 0: all of its node. `cache` is the folder of profiles. `on_progress` is told of every step of the start.
+    `plan` is a plan's text (``cpu/openvino:0-2,npu:2-4``), a `Plan`, None for the best single device, or ``auto``
+    (or ``auto:throughput``) for the best by what `hetero profile` measured, kept if it beats one device in a trial.
+    `precision` holds for every stage that names none. `context` bounds the tokens of prompt and completion
+    together; None is the model's own, at most 4096. `address` is a Ray cluster's; None starts one here, or joins
+    that of this job. With `in_process` the stages are threads of this process and Ray is not used. `kv_blocks` (of
+    32 tokens) or `kv_memory_bytes` (a device) bound the KV cache, else a share of free memory does. `micro_batches`
+    is how many batches are in flight at most; 0: one for each device of the plan. `threads` bounds each stage's CPU
+    threads; 0: all of its node. `cache` is the folder of profiles. `confinement` is what a policy demands of devices
+    and of Ray. `exits`: see `RuntimeSettings`. `on_progress` is told of every step of the start.
 
     Raises ModelError, ConfigurationError, BackendError or placement.PlacementError; nothing is left running then.
     """
@@ -61,6 +68,8 @@ class Runtime:
         threads: int = 0,
         in_process: bool = False,
         cache: Path | None = None,
+        confinement: Confinement | None = None,
+        exits: Wish = "auto",
         on_progress: ProgressCallback = ignore,
     ) -> None:
         settings = RuntimeSettings(
@@ -77,6 +86,8 @@ class Runtime:
             threads=threads,
             in_process=in_process,
             cache=cache,
+            confinement=confinement,
+            exits=exits,
         )
         self.model = model
         self._closing = threading.Lock()
@@ -115,9 +126,10 @@ class Runtime:
         """
         return self.submit_embedding(texts).result()
 
-    def classify(self, texts: Sequence[str]) -> list[ClassScores]:
-        """Each text's probabilities over the model's labels. Raises InvalidRequestError where the model has none."""
-        return class_scores(self.submit_classification(texts).result(), self.info.labels)
+    def classify(self, texts: Sequence[str], adaptive: AdaptiveChoice | None = None) -> list[ClassScores]:
+        """Each text's probabilities over the labels; `adaptive`: may it stop at an exit, and at what risk?"""
+        found = self.submit_classification(texts, adaptive)
+        return class_scores(found.result(), self.info.labels, found.depths.tolist())
 
     def devices(self) -> tuple[Device, ...]:
         """The devices that were found at the start, those that the plan does not use included."""
@@ -177,11 +189,15 @@ class Runtime:
             raise InvalidRequestError(f"{self.model} has a classification head and does not embed; classify with it")
         return self._submit_texts(texts)
 
-    def submit_classification(self, texts: Sequence[str]) -> Vectors:
-        """Like `classify`, without waiting; gives the class logits."""
+    def submit_classification(self, texts: Sequence[str], adaptive: AdaptiveChoice | None = None) -> Vectors:
+        """Like `classify`, without waiting; gives the class logits and, once done, their depths."""
         if not self._encoder().labels:
             raise InvalidRequestError(f"{self.model} has no classification head; embed with it")
-        return self._submit_texts(texts)
+        return self._submit_texts(texts, self._parts.exits.limits(adaptive))
+
+    def submit_observation(self, texts: Sequence[str]) -> Vectors:
+        """Class logits at full depth, and in `seen` what every exit gave; only under ``observe``."""
+        return self._submit_texts(texts, self._parts.exits.observing())
 
     def close(self) -> None:
         """End the engine, the stages and the cluster connection, in this order; a second call does nothing."""
@@ -223,28 +239,10 @@ class Runtime:
             raise InvalidRequestError(f"{self.model} is a decoder and gives no vectors; generate with it")
         return config
 
-    def _submit_texts(self, texts: Sequence[str]) -> Vectors:
+    def _submit_texts(self, texts: Sequence[str], limits: Limits | None = None) -> Vectors:
         self._check_open()
-        return submit_texts(self._parts.engine, self._parts.tokenizer, texts, self._parts.context_tokens)
+        return submit_texts(self._parts.engine, self._parts.tokenizer, texts, self._parts.context_tokens, limits)
 
     def _check_open(self) -> None:
         if self._closed:
             raise UnavailableError("the runtime is closed; make a new one")
-
-
-def describe(model: str, parts: Parts) -> ModelInfo:
-    """The model as it is served."""
-    from hetero import __version__
-
-    config = parts.config
-    return ModelInfo(
-        model,
-        "decoder" if isinstance(config, DecoderConfig) else "encoder",
-        config.family,
-        config.block_count,
-        config.hidden_size,
-        config.vocabulary_size,
-        parts.context_tokens,
-        config.labels if isinstance(config, EncoderConfig) else (),
-        __version__,
-    )

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hetero.automatic import Proposal, asked_objective, propose
-from hetero.backends.base import KvSpec
-from hetero.capacity import KvWishes, choose_kv
+from hetero.backends.base import ExitSpec, KvSpec
+from hetero.capacity import KvWishes
+from hetero.confinement import Confinement, check_trusted, sees_everything, trust_of
 from hetero.engine.engine import Engine
-from hetero.engine.settings import EngineSettings
-from hetero.errors import ConfigurationError
-from hetero.models.catalogue import describe_layers
-from hetero.models.config import DecoderConfig, ModelConfig
+from hetero.exits.control import ExitControl
+from hetero.exits.opening import Wish, make_control, open_exits
+from hetero.limits import choose_cache, choose_context, drafts, engine_settings
+from hetero.models.config import ModelConfig
 from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
 from hetero.models.tokenizer import Tokenizer
@@ -24,19 +25,18 @@ from hetero.placing import Goal, usual_traffic
 from hetero.planning import plan_model
 from hetero.probe import Running, settle
 from hetero.progress import Progress, ProgressCallback
-from placement.constraints import Constraints
+from placement.constraints import Constraints, Trust
 from placement.problem import Objective
 from placement.types import Device, Plan
-
-DEFAULT_CONTEXT_TOKENS = 4096
-_STORED_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeSettings:
     """How a model is to be run; None leaves the choice to the runtime. `address` is a Ray cluster's.
 
-    `cache` is the folder of profiles for a plan of ``auto``; None: the usual one.
+    `cache` is the folder of profiles for a plan of ``auto``; None: the usual one. `confinement` is a policy's.
+    `exits` are an encoder's: those that a calibration report allows, or none; `observe` looks at all and stops nowhere.
+    With `verify` a decoder's first stage drafts and those after it verify.
     """
 
     plan: str | Plan | None = None
@@ -52,6 +52,13 @@ class RuntimeSettings:
     threads: int = 0
     in_process: bool = False
     cache: Path | None = None
+    confinement: Confinement | None = None
+    exits: Wish = "auto"
+
+    @property
+    def exits_allowed(self) -> Wish:
+        """Under a policy the depth is constant: when an answer comes tells something of the input."""
+        return "off" if self.confinement else self.exits
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class Parts:
     tokenizer: Tokenizer
     pipeline: Pipeline
     engine: Engine
+    exits: ExitControl
 
 
 def start_parts(model: str, settings: RuntimeSettings, tell: ProgressCallback, undo: ExitStack) -> Parts:
@@ -84,20 +92,22 @@ def start_parts(model: str, settings: RuntimeSettings, tell: ProgressCallback, u
     running = _run_plan(folder, config, context_tokens, proposal, settings, tell)
     undo.callback(running.pipeline.close)
     tell(Progress("engine", "starting the engine"))
-    engine = Engine(running.pipeline, tokenizer, config, _engine_settings(running.kv, context_tokens, settings))
+    limits = engine_settings(
+        running.kv,
+        context_tokens,
+        running.plan,
+        drafting=drafts(config, running.plan, settings.exits_allowed),
+        micro_batches=settings.micro_batches,
+        max_sequences=settings.max_sequences,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_waiting=settings.max_waiting,
+    )
+    exits = make_control(folder, config, running.plan, running.pipeline.reports, settings.exits_allowed)
+    engine = Engine(running.pipeline, tokenizer, config, limits, exits)
     undo.callback(engine.close)
     engine.start()
     tell(Progress("ready", f"{model} is ready"))
-    return Parts(folder, config, context_tokens, devices, running.plan, tokenizer, running.pipeline, engine)
-
-
-def choose_context(wanted: int | None, model_tokens: int) -> int:
-    """Tokens of prompt and completion together. Raises ConfigurationError where the model does not reach so far."""
-    if wanted is None:
-        return min(model_tokens, DEFAULT_CONTEXT_TOKENS)
-    if not 1 <= wanted <= model_tokens:
-        raise ConfigurationError(f"the context is {wanted} tokens but must be from 1 to the model's {model_tokens}")
-    return wanted
+    return Parts(folder, config, context_tokens, devices, running.plan, tokenizer, running.pipeline, engine, exits)
 
 
 def _find_devices(settings: RuntimeSettings, tell: ProgressCallback, undo: ExitStack) -> tuple[Device, ...]:
@@ -107,10 +117,13 @@ def _find_devices(settings: RuntimeSettings, tell: ProgressCallback, undo: ExitS
         tell(Progress("devices", "looking for devices"))
         return local_devices()
     from hetero.cluster import connect, discover
+    from hetero.cluster_token import require_token
 
     tell(Progress("cluster", "connecting to Ray"))
     cluster = connect(settings.address)
     undo.callback(cluster.close)
+    if settings.confinement:
+        require_token()
     tell(Progress("devices", "looking for devices"))
     return discover(cluster)
 
@@ -118,23 +131,46 @@ def _find_devices(settings: RuntimeSettings, tell: ProgressCallback, undo: ExitS
 def _choose_plan(
     folder: Path, config: ModelConfig, context_tokens: int, devices: tuple[Device, ...], settings: RuntimeSettings
 ) -> Proposal:
+    """The plan to run, legal by the policy's clearances where there are any."""
+    trust = trust_of(settings.confinement, devices, config) if settings.confinement else None
+    proposal = _propose_plan(folder, config, context_tokens, devices, settings, trust)
+    for plan in (proposal.plan, proposal.rival) if trust else ():
+        if plan is not None and trust is not None:
+            check_trusted(plan, trust)
+    return proposal
+
+
+def _propose_plan(
+    folder: Path,
+    config: ModelConfig,
+    context_tokens: int,
+    devices: tuple[Device, ...],
+    settings: RuntimeSettings,
+    trust: Trust | None,
+) -> Proposal:
     if isinstance(settings.plan, Plan):
         return Proposal(settings.plan)
     objective = asked_objective(settings.plan)
     text = None if objective else settings.plan
-    plan = plan_model(folder, config, devices, text, precision=settings.precision, kv_tokens=context_tokens)
+    usable = devices if text or trust is None else _trusted(devices, trust, config)
+    plan = plan_model(folder, config, usable, text, precision=settings.precision, kv_tokens=context_tokens)
     if objective is None:
         return Proposal(plan)
-    return propose(folder, config, devices, _goal(objective, context_tokens, settings), plan, settings.cache)
+    return propose(folder, config, devices, _goal(objective, context_tokens, settings, trust), plan, settings.cache)
 
 
-def _goal(objective: Objective, context_tokens: int, settings: RuntimeSettings) -> Goal:
+def _trusted(devices: tuple[Device, ...], trust: Trust, config: ModelConfig) -> tuple[Device, ...]:
+    """The devices that may hold the whole model; all where none may, of whose plan the check then says why not."""
+    return tuple(device for device in devices if sees_everything(device, trust, config.block_count)) or devices
+
+
+def _goal(objective: Objective, context_tokens: int, settings: RuntimeSettings, trust: Trust | None) -> Goal:
     concurrency = settings.max_sequences if objective is Objective.THROUGHPUT else 1
     return Goal(
         objective,
         usual_traffic(context_tokens, concurrency, settings.max_batch_tokens),
-        Constraints(precisions=frozenset({settings.precision}) if settings.precision else None),
-        "none" if settings.in_process else "measured",
+        Constraints(precisions=frozenset({settings.precision}) if settings.precision else None, trust=trust),
+        cores="none" if settings.in_process else "measured",
     )
 
 
@@ -149,8 +185,13 @@ def _run_plan(
     """Start the plan; one that must beat a single device is measured against it, and the winner is what runs."""
 
     def start(plan: Plan) -> Running:
-        kv = _choose_kv(folder, config, context_tokens, plan, settings)
-        return Running(plan, _start_pipeline(folder, plan, kv, settings, tell), kv)
+        wishes = KvWishes(settings.max_sequences, context_tokens, settings.kv_blocks, settings.kv_memory_bytes)
+        kv = choose_cache(folder, config, plan, wishes)
+        extras = Extras(
+            drafts(config, plan, settings.exits_allowed),
+            open_exits(folder, config, plan, settings.exits_allowed).spec,
+        )
+        return Running(plan, _start_pipeline(folder, plan, kv, extras, settings, tell), kv)
 
     if proposal.rival is None:
         return start(proposal.plan)
@@ -159,37 +200,30 @@ def _run_plan(
     return settled
 
 
-def _choose_kv(
-    folder: Path, config: ModelConfig, context_tokens: int, plan: Plan, settings: RuntimeSettings
-) -> KvSpec | None:
-    if not isinstance(config, DecoderConfig):
-        return None
-    wishes = KvWishes(settings.max_sequences, context_tokens, settings.kv_blocks, settings.kv_memory_bytes)
-    return choose_kv(wishes, plan, describe_layers(folder, config), _STORED_BYTES.get(config.dtype, 4))
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What stages hold beside their blocks."""
+
+    drafts: bool
+    exits: ExitSpec | None
 
 
 def _start_pipeline(
-    folder: Path, plan: Plan, kv: KvSpec | None, settings: RuntimeSettings, tell: ProgressCallback
+    folder: Path,
+    plan: Plan,
+    kv: KvSpec | None,
+    extras: Extras,
+    settings: RuntimeSettings,
+    tell: ProgressCallback,
 ) -> Pipeline:
     def on_progress(stage: int, text: str) -> None:
         tell(Progress("stage", text, stage, len(plan.stages)))
 
+    threads, drafting, exits = settings.threads, extras.drafts, extras.exits
     if settings.in_process:
         from hetero.pipeline.local import LocalPipeline
 
-        return LocalPipeline(folder, plan, kv, threads=settings.threads, on_progress=on_progress)
+        return LocalPipeline(folder, plan, kv, threads=threads, drafts=drafting, exits=exits, on_progress=on_progress)
     from hetero.pipeline.actor import ActorPipeline
 
-    return ActorPipeline(folder, plan, kv, threads=settings.threads, on_progress=on_progress)
-
-
-def _engine_settings(kv: KvSpec | None, context_tokens: int, settings: RuntimeSettings) -> EngineSettings:
-    return EngineSettings(
-        block_count=kv.block_count if kv else 0,
-        block_tokens=kv.block_tokens if kv else 32,
-        max_sequences=settings.max_sequences,
-        max_context=context_tokens,
-        max_batch_tokens=settings.max_batch_tokens,
-        micro_batches=settings.micro_batches,
-        max_waiting=settings.max_waiting,
-    )
+    return ActorPipeline(folder, plan, kv, threads=threads, drafts=drafting, exits=exits, on_progress=on_progress)

@@ -22,6 +22,10 @@ class SamplingParams:
     `seed` None draws a fresh one, which the completion reports. `logprobs` None: none; n: the chosen token's and the
     n most likely alternatives'. `stop_token_ids` end the completion like the model's own end-of-sequence ids, which
     `ignore_eos` switches off.
+
+    With `private_clip` above 0 tokens are drawn privately: from logits bounded to +-`private_clip` at `temperature`, by
+    exact randomness of the operating system. A policy sets it; then no truncation, penalty, seed or log-probability may
+    be asked for, each of which would tell more than the noise allows.
     """
 
     max_tokens: int = 128
@@ -35,6 +39,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    private_clip: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +89,33 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """One text's probabilities over the model's labels, in the labels' order."""
+    """One text's probabilities over the model's labels, in the labels' order.
+
+    Where a policy lets only a label leave, `labels` holds that one and `probabilities` none. `depth`: the blocks that
+    were run for it, fewer than the model has where it stopped at an exit; None where that is not told.
+    """
 
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    depth: int | None = None
 
     @property
     def label(self) -> str:
-        """The most probable label."""
+        """The most probable label, or the one that a private mechanism chose: it comes without probabilities."""
+        if not self.probabilities:
+            return self.labels[0]
         return max(zip(self.probabilities, self.labels, strict=True))[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What was spent of one account of a policy, in zCDP's rho (of an account of weights: in queries)."""
+
+    account: str
+    lifetime: str
+    cap: float
+    spent: float
+    delta: float
 
 
 @dataclass(frozen=True, slots=True)

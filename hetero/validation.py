@@ -34,6 +34,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("repetition_penalty", lambda v: _is_real(v) and v > 0, "a number above 0 (1 is off)"),
     ("seed", lambda v: v is None or (_is_whole(v) and 0 <= v < _SEED_LIMIT), "from 0 to 2^63 - 1"),
     ("logprobs", lambda v: v is None or (_is_whole(v) and 0 <= v <= MAX_LOGPROBS), f"from 0 to {MAX_LOGPROBS}"),
+    ("private_clip", lambda v: _is_real(v) and v >= 0, "a number of at least 0 (0 is off)"),
     ("stop", lambda v: len(v) <= MAX_STOP_STRINGS, f"at most {MAX_STOP_STRINGS} strings"),
     ("stop", lambda v: all(isinstance(text, str) and text for text in v), "strings that are not empty"),
 )
@@ -62,6 +63,18 @@ def check_sampling(sampling: SamplingParams, vocabulary_size: int) -> None:
         if not holds(value):
             raise InvalidRequestError(f"{name} is {_shown(value)} but must be {wanted}")
     check_token_ids("stop_token_ids", sampling.stop_token_ids, vocabulary_size)
+    if sampling.private_clip > 0:
+        check_private(sampling)
+
+
+def check_private(sampling: SamplingParams) -> None:
+    """Raise InvalidRequestError where a private completion asks for what would tell more than its noise allows."""
+    usual = SamplingParams()
+    for name in ("top_k", "top_p", "min_p", "repetition_penalty", "seed", "logprobs"):
+        if getattr(sampling, name) != getattr(usual, name):
+            raise InvalidRequestError(f"a private completion takes no {name}; leave it out")
+    if not sampling.temperature > 0:
+        raise InvalidRequestError("a private completion needs a temperature above 0; leave it to the policy")
 
 
 def check_token_ids(field: str, token_ids: Sequence[int], vocabulary_size: int) -> None:

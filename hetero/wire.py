@@ -12,7 +12,7 @@ from hetero.batch import BatchResult
 from hetero.pipeline.base import TRACE, Control, Hidden, Message
 from hetero.wire_body import Body, Frame, WireError, pack, unpack
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"hw"
 MAX_FRAME_BYTES = 1 << 30
 

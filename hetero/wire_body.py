@@ -25,12 +25,13 @@ from hetero.batch import (
 )
 from hetero.errors import HeteroError
 from hetero.pipeline.base import WORDS, Control, Hidden, Message, unpack_traces
+from hetero.wire_encode import pack_answers, pack_encode, read_answers, read_encode
 
 INT64, INT32, FLOAT32 = np.dtype("<i8"), np.dtype("<i4"), np.dtype("<f4")
-SAMPLING = struct.Struct("<didddqqii4x")
-TOKEN = struct.Struct("<qd?3xI")
+SAMPLING = struct.Struct("<didddqqiiidd")
+TOKEN = struct.Struct("<qd??HI")
 ALTERNATIVE = struct.Struct("<qd")
-DECODE, ENCODE, HIDDEN, TOKENS, VECTORS, ERROR, CONTROL = range(1, 8)
+DECODE, ENCODE, HIDDEN, TOKENS, VECTORS, ERROR, CONTROL, DRAFTED, EXITING, ANSWERS = range(1, 11)
 
 Frame = bytes | bytearray | memoryview
 Ints = TypeVar("Ints", LongArray, IntArray)
@@ -51,11 +52,11 @@ class Body(NamedTuple):
 def pack(message: Message) -> Body:
     """The body of `message`. Raises struct.error or OverflowError if a value does not fit its field."""
     if isinstance(message, Hidden):
-        return _pack_numbers(HIDDEN, message.numbers)
+        return _pack_numbers(HIDDEN, message.numbers) if message.drafts is None else _pack_drafted(message)
     if isinstance(message, DecodeBatch):
         return _pack_decode(message)
     if isinstance(message, EncodeBatch):
-        return _pack_encode(message)
+        return Body(ENCODE if message.exits is None else EXITING, *pack_encode(message))
     if isinstance(message, BatchResult):
         return _pack_result(message)
     word = message.word.encode()
@@ -65,6 +66,11 @@ def pack(message: Message) -> Body:
 def _pack_numbers(kind: int, numbers: FloatArray) -> Body:
     numbers = np.asarray(numbers, FLOAT32, order="C")
     return Body(kind, (numbers.ndim, *(*numbers.shape, 0, 0, 0, 0)[:4]), _raw(numbers))
+
+
+def _pack_drafted(message: Hidden) -> Body:
+    numbers, drafts = np.asarray(message.numbers, FLOAT32, order="C"), np.asarray(message.drafts, INT64)
+    return Body(DRAFTED, (*numbers.shape, *drafts.shape, 0), drafts.tobytes() + numbers.tobytes())
 
 
 def _raw(numbers: FloatArray) -> Frame:
@@ -87,41 +93,42 @@ def _bytes(array: LongArray | IntArray, dtype: np.dtype[np.int64] | np.dtype[np.
 
 def _pack_sampling(row: RowSampling) -> bytes:
     numbers = (row.temperature, row.top_k, row.top_p, row.min_p, row.repetition_penalty, row.seed, row.position)
-    return SAMPLING.pack(*numbers, row.logprobs, -1 if row.seen is None else len(row.seen))
-
-
-def _pack_encode(batch: EncodeBatch) -> Body:
-    rows, length = batch.token_ids.shape
-    parts = [_bytes(array, INT64) for array in (batch.token_ids, batch.attention_mask, batch.token_types)]
-    return Body(ENCODE, (rows, length, 0, 0, 0), b"".join(parts))
+    seen = -1 if row.seen is None else len(row.seen)
+    return SAMPLING.pack(*numbers, row.logprobs, seen, row.draft_limit, row.private_clip, row.draft_confidence)
 
 
 def _pack_result(result: BatchResult) -> Body:
     if result.error is not None:
         name, text = (part.encode(errors="backslashreplace") for part in result.error)
         return Body(ERROR, (len(name), len(text), 0, 0, 0), name + text)
+    if result.vectors is not None and result.exits is not None:
+        return Body(ANSWERS, *pack_answers(result.vectors, result.exits))
     if result.vectors is not None:
         return _pack_numbers(VECTORS, result.vectors)
     return _pack_tokens(result)
 
 
 def _pack_tokens(result: BatchResult) -> Body:
-    rows = [
-        TOKEN.pack(token.token_id, token.logprob or 0.0, token.logprob is not None, len(token.alternatives))
-        for token in result.tokens
-    ]
+    rows = [_pack_token(token) for token in result.tokens]
     others = [ALTERNATIVE.pack(*pair) for token in result.tokens for pair in token.alternatives]
     return Body(TOKENS, (len(rows), len(others), 0, 0, 0), b"".join(rows + others))
+
+
+def _pack_token(token: SampledToken) -> bytes:
+    known, others = token.logprob is not None, len(token.alternatives)
+    return TOKEN.pack(token.token_id, token.logprob or 0.0, known, token.accepted, token.drafted, others)
 
 
 def unpack(body: Body, number: int, traces: bytes, with_sampling: bool) -> Message:
     """The message around a body. Raises WireError or ValueError unless the payload is exactly what its counts say."""
     if body.kind == HIDDEN:
         return Hidden(number, _read_numbers(body), traces)
+    if body.kind == DRAFTED:
+        return Hidden(number, *_read_drafted(body, traces))
     if body.kind == DECODE:
         return _read_decode(body, number, with_sampling)
-    if body.kind == ENCODE:
-        return _read_encode(body, number)
+    if body.kind in (ENCODE, EXITING):
+        return read_encode(body.counts, body.payload, number, body.kind == EXITING)
     if body.kind == CONTROL:
         return Control(_read_word(body), number)
     return _read_result(body, number, unpack_traces(traces))
@@ -139,9 +146,22 @@ def _read_numbers(body: Body) -> FloatArray:
     return numbers if numbers.flags.aligned else numbers.copy()
 
 
+def _read_drafted(body: Body, traces: bytes) -> tuple[FloatArray, bytes, LongArray]:
+    tokens, width, rows, drafts, _ = body.counts
+    _check_size(body, 8 * rows * drafts + 4 * tokens * width)
+    data = bytearray(body.payload)
+    numbers: FloatArray = (
+        np.frombuffer(data, FLOAT32, -1, 8 * rows * drafts) if tokens * width else np.zeros(0, FLOAT32)
+    )
+    return numbers.reshape(tokens, width), traces, _longs(data, rows * drafts).reshape(rows, drafts)
+
+
 def _read_result(body: Body, number: int, traces: tuple[StageTrace, ...]) -> BatchResult:
     if body.kind == TOKENS:
         return BatchResult(number, "decode", tokens=tuple(_read_tokens(body)), traces=traces)
+    if body.kind == ANSWERS:
+        vectors, exits = read_answers(body.counts, body.payload)
+        return BatchResult(number, "encode", vectors=vectors, traces=traces, exits=exits)
     if body.kind == VECTORS:
         return BatchResult(number, "encode", vectors=_read_numbers(body), traces=traces)
     if body.kind == ERROR:
@@ -186,20 +206,13 @@ def _split(array: Ints, counts: Sequence[int]) -> list[Ints]:
 
 def _read_sampling(rows: memoryview, seen: LongArray) -> Iterator[RowSampling]:
     begin = 0
-    for *values, count in SAMPLING.iter_unpack(rows):
+    for *values, count, draft_limit, private_clip, draft_confidence in SAMPLING.iter_unpack(rows):
         end = begin + max(count, 0)
-        values.append(seen[begin:end] if count >= 0 else None)
+        values += [seen[begin:end] if count >= 0 else None, private_clip, draft_limit, draft_confidence]
         yield RowSampling(*values)
         begin = end
     if begin != len(seen):
         raise WireError(f"malformed message: {len(seen)} tokens seen where rows have {begin}")
-
-
-def _read_encode(body: Body, number: int) -> EncodeBatch:
-    rows, length = body.counts[:2]
-    _check_size(body, 8 * 3 * rows * length)
-    token_ids, mask, types = np.frombuffer(body.payload, INT64).reshape(3, rows, length)
-    return EncodeBatch(number, token_ids, mask, types)
 
 
 def _read_tokens(body: Body) -> Iterator[SampledToken]:
@@ -208,8 +221,9 @@ def _read_tokens(body: Body) -> Iterator[SampledToken]:
     _check_size(body, others_at + ALTERNATIVE.size * others)
     alternatives = list(ALTERNATIVE.iter_unpack(memoryview(body.payload)[others_at:]))
     begin = 0
-    for token_id, logprob, known, count in TOKEN.iter_unpack(memoryview(body.payload)[:others_at]):
-        yield SampledToken(token_id, logprob if known else None, tuple(alternatives[begin : begin + count]))
+    for token_id, logprob, known, accepted, drafted, count in TOKEN.iter_unpack(memoryview(body.payload)[:others_at]):
+        others_of = tuple(alternatives[begin : begin + count])
+        yield SampledToken(token_id, logprob if known else None, others_of, accepted, drafted)
         begin += count
     if begin != others:
         raise WireError(f"malformed message: {others} alternatives where tokens have {begin}")

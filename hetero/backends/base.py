@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from adaptive.policy import ExitPolicy
 from hetero.batch import Batch, FloatArray
 from placement.types import Device
 
@@ -26,11 +27,22 @@ class KvSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitSpec:
+    """The exits that stages are to have: `policy` decides at its depths, by the heads beside the model of `digest`."""
+
+    policy: ExitPolicy
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class SliceSpec:
     """Blocks [first, last) of the model in `folder`, for one device at one precision.
 
-    The slice that holds block 0 embeds the token ids; the one that holds the last block ends in the head.
+    The slice that holds block 0 embeds the token ids; the one that ends at the last block ends in the head, and is that
+    head alone where `first` is the number of blocks.
     `threads` bounds the CPU threads of the engine; 0 leaves the choice to it. `kv` is None for encoders.
+    `drafts`: the stage drafts with an exit head after its last block, which is compiled beside it. `exits`: the exits
+    of an encoder; those inside the slice are its stage's.
     """
 
     folder: Path
@@ -40,6 +52,8 @@ class SliceSpec:
     precision: str
     threads: int = 0
     kv: KvSpec | None = None
+    drafts: bool = False
+    exits: ExitSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ def _blocks_each(kv: KvSpec, cache_ports: Sequence[Any]) -> int:
 
     The value cache is [blocks, heads, tokens, head size] on both.
     """
+    if not cache_ports:
+        return 1  # a head alone
     own = int(cache_ports[1].partial_shape[2].get_length())
     if kv.block_tokens % own:
         raise BackendError(f"OpenVINO keeps {own} tokens in a KV block: {kv.block_tokens} is no multiple of it.")

@@ -13,6 +13,7 @@ from hetero.bench.plan_rounds import load_rounds, save_rounds
 from hetero.bench.plans import Measured, measure_round, request_pair, stage_pairs
 from hetero.cluster import Cluster, discover
 from hetero.errors import ConfigurationError
+from hetero.limits import choose_context
 from hetero.models.config import DecoderConfig, ModelConfig
 from hetero.models.config_reader import read_config
 from hetero.placing import model_shape, profile_of
@@ -22,7 +23,6 @@ from hetero.profiling.fingerprint import fingerprint
 from hetero.profiling.measuring import Subject, measure_all
 from hetero.profiling.options import Option, list_options
 from hetero.profiling.request import Wish, choose_devices, keep
-from hetero.starting import choose_context
 from placement import Plan, format_plan
 from placement.choose import choose
 from placement.costs import CostModel

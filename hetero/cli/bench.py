@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hetero.cli import options
+from hetero.cli.bench_exits import exits
+from hetero.cli.bench_he import he, he_load, he_mutations
+from hetero.cli.bench_heads import heads
 from hetero.cli.bench_hops import hops
 from hetero.cli.bench_model import MaybeModel, RandomConfig, model_folder
 from hetero.cli.bench_plans import plans
+from hetero.cli.bench_pointers import pointers
+from hetero.cli.bench_privacy import privacy
 from hetero.cli.describe import plan_document, plan_line
 from hetero.cli.output import only_results_on_stdout, out, print_json, status, table
 from hetero.cli.running import read_settings, running
@@ -21,8 +26,15 @@ if TYPE_CHECKING:
     from hetero.runtime import Runtime
 
 app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
+app.command()(heads)
 app.command()(hops)
 app.command()(plans)
+app.command()(privacy)
+app.command()(exits)
+app.command()(pointers)
+app.command()(he)
+app.command()(he_load)
+app.command()(he_mutations)
 
 VersusPlan = Annotated[str | None, typer.Option("--vs", help="A second plan, measured in turn with the first.")]
 Concurrency = Annotated[list[int] | None, typer.Option("--concurrency", help="Requests at once; several: 1 and 16.")]

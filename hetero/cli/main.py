@@ -12,14 +12,19 @@ import typer
 from hetero import __version__
 from hetero.cli import failures
 from hetero.cli.bench import app as bench
+from hetero.cli.calibrate import calibrate
 from hetero.cli.chat import run as chat
 from hetero.cli.devices import devices
 from hetero.cli.doctor import doctor
 from hetero.cli.encode import classify, embed
 from hetero.cli.generate import generate
 from hetero.cli.plan import plan
+from hetero.cli.privacy import app as privacy
+from hetero.cli.private import app as private
 from hetero.cli.profile import profile
 from hetero.cli.serve import serve
+from hetero.cli.train_exits import train_exits
+from hetero.cli.train_head import train_head
 
 app = typer.Typer(
     name="hetero",
@@ -34,9 +39,14 @@ app.command()(plan)
 app.command()(generate)
 app.command("run")(chat)
 app.command()(serve)
+app.command()(train_exits)
+app.command()(calibrate)
 app.command()(embed)
 app.command()(classify)
+app.command()(train_head)
 app.add_typer(bench, name="bench")
+app.add_typer(privacy, name="privacy")
+app.add_typer(private, name="private")
 app.command()(doctor)
 
 

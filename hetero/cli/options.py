@@ -17,6 +17,13 @@ Precision = Annotated[
 ]
 Context = Annotated[int | None, typer.Option("--context", help="Tokens of prompt and answer together.")]
 MaxSequences = Annotated[int | None, typer.Option("--max-sequences", help="Requests that run at the same time.")]
+Exits = Annotated[
+    str | None,
+    typer.Option(
+        "--exits",
+        help="auto: as a calibration allows; off: full depth; verify: the first stage drafts, the others verify.",
+    ),
+]
 Address = Annotated[
     str | None, typer.Option("--address", help="A running Ray cluster to use, instead of one on this machine.")
 ]

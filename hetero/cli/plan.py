@@ -49,9 +49,7 @@ Survival = Annotated[
 ]
 Pareto = Annotated[
     str | None,
-    typer.Option(
-        "--pareto", help="List the plans between the objective and this one that none beats in both."
-    ),
+    typer.Option("--pareto", help="List the plans between the objective and this one that none beats in both."),
 ]
 
 

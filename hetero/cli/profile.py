@@ -63,10 +63,10 @@ def profile(
 def measure(model: str, settings: Settings, wish: "Wish") -> "Outcome":
     """Measure on the cluster that the settings name, with a bar on a terminal."""
     from hetero.cluster import connect
+    from hetero.limits import choose_context
     from hetero.models.config_reader import read_config
     from hetero.models.source import resolve
     from hetero.profiling.request import measure_wish
-    from hetero.starting import choose_context
 
     folder = resolve(model)
     shape = read_config(folder)

@@ -12,6 +12,7 @@ from hetero.types import SamplingParams
 from hetero.validation import check_sampling
 
 if TYPE_CHECKING:
+    from hetero.confinement import Confinement
     from hetero.runtime import Runtime
 
 
@@ -28,7 +29,7 @@ def check_early(model: str, sampling: SamplingParams) -> None:
     check_sampling(sampling, read_config(resolve(model)).vocabulary_size)
 
 
-def start(model: str, settings: Settings) -> "Runtime":
+def start(model: str, settings: Settings, confinement: "Confinement | None" = None) -> "Runtime":
     """Start a runtime; a terminal sees how, and of an automatic plan why it was chosen. The caller closes it."""
     from hetero.automatic import asked_objective
     from hetero.runtime import Runtime
@@ -47,6 +48,8 @@ def start(model: str, settings: Settings) -> "Runtime":
             kv_blocks=settings.kv_blocks,
             threads=settings.threads,
             cache=settings.cache,
+            exits=settings.exits,
+            confinement=confinement,
             on_progress=tell,
         )
     if chosen:
@@ -55,7 +58,7 @@ def start(model: str, settings: Settings) -> "Runtime":
 
 
 @contextmanager
-def running(model: str, settings: Settings) -> Iterator["Runtime"]:
+def running(model: str, settings: Settings, confinement: "Confinement | None" = None) -> Iterator["Runtime"]:
     """A runtime that is closed at the end, however the end comes."""
-    with start(model, settings) as runtime:
+    with start(model, settings, confinement) as runtime:
         yield runtime

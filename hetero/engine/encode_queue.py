@@ -7,41 +7,22 @@ token arrays and futures; neither the tokenizer nor what the vectors mean.
 
 import itertools
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock
 
 import numpy as np
 
-from hetero.batch import BatchResult, EncodeBatch, FloatArray, LongArray
+from hetero.batch import BatchResult, EncodeBatch, ExitRows, LongArray, row_ids
+from hetero.engine.audits import Audits
+from hetero.engine.encode_calls import Call, Text, Vectors
+from hetero.engine.flights import Answer, Flights
 from hetero.engine.inbox import Inbox
 from hetero.engine.settings import EngineSettings, EngineStats
 from hetero.engine.work import error_of, fresh
 from hetero.errors import BackendError, HeteroError, InvalidRequestError, OverloadedError, PromptTooLongError
+from hetero.exits.control import ExitControl, Limits
 from hetero.models.config import EncoderConfig
-
-Vectors = Future[FloatArray]
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """One call of several texts; the future is done when all of `vectors` are there."""
-
-    future: Vectors
-    vectors: list[FloatArray | None]
-    missing: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Text:
-    """One text of a call. `token_ids`, `token_types`: int64 [length], without padding."""
-
-    call: Call
-    index: int
-    token_ids: LongArray
-    token_types: LongArray
 
 
 def bucket(length: int, longest: int) -> int:
@@ -52,9 +33,11 @@ def bucket(length: int, longest: int) -> int:
 
 
 class EncodeQueue:
-    """The work of an encoder."""
+    """The work of an encoder; `exits` counts depths and watches over answers that came from exits."""
 
-    def __init__(self, inbox: Inbox, model: EncoderConfig, settings: EngineSettings) -> None:
+    def __init__(
+        self, inbox: Inbox, model: EncoderConfig, settings: EngineSettings, exits: ExitControl | None = None
+    ) -> None:
         self._inbox = inbox
         self._model = model
         self._settings = settings
@@ -62,20 +45,25 @@ class EncodeQueue:
         self._waiting: deque[Text] = deque()
         self._lock = Lock()
         self._calls: set[Call] = set()
-        self._in_flight: dict[int, list[Text]] = {}
+        self._flights: Flights[Text] = Flights()
+        self._exits = exits
+        self._audits = Audits(exits)
         self._batch_ids = itertools.count(1)
         self._steps = self._finished = self._failed = self._tokens = 0
 
     # From any thread
 
-    def submit(self, token_ids: LongArray, attention_mask: LongArray, token_types: LongArray) -> Vectors:
+    def submit(
+        self, token_ids: LongArray, attention_mask: LongArray, token_types: LongArray, limits: Limits | None = None
+    ) -> Vectors:
         """Queue the texts of one call, each int64 [B, L], padded on the right where `attention_mask` is 0.
 
-        The future gives float32 [B, D]; cancelling it drops the texts that are not in a batch yet.
+        The future gives float32 [B, D]; cancelling it drops the texts that are not in a batch yet. `limits`, one for
+        each exit of the model, are where they may stop; None: nowhere.
         Raises InvalidRequestError, PromptTooLongError or OverloadedError.
         """
         self._check(token_ids, attention_mask, token_types)
-        call = Call(Future(), [None] * len(token_ids), len(token_ids))
+        call = Call(Vectors(), len(token_ids), limits)
         lengths = attention_mask.sum(axis=1).tolist()
         texts = [Text(call, i, token_ids[i, :n].copy(), token_types[i, :n].copy()) for i, n in enumerate(lengths)]
         with self._lock:
@@ -90,12 +78,13 @@ class EncodeQueue:
         return EngineStats(
             running=max(0, len(self._calls) - len(waiting)),
             waiting=len(waiting),
-            batches_in_flight=len(self._in_flight),
+            batches_in_flight=len(self._flights),
             steps=self._steps,
             finished=self._finished,
             failed=self._failed,
             prompt_tokens=self._tokens,
             computed_tokens=self._tokens,
+            exits=self._exits.status() if self._exits else None,
         )
 
     def _check(self, token_ids: LongArray, mask: LongArray, types: LongArray) -> None:
@@ -113,7 +102,11 @@ class EncodeQueue:
 
     @property
     def busy(self) -> bool:
-        return bool(self._calls)
+        return bool(self._calls) or bool(self._audits)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._flights)
 
     def expire(self) -> None:
         """Calls have no deadline: their callers cancel the future. Drop those that did."""
@@ -126,37 +119,37 @@ class EncodeQueue:
         if not texts:
             return None
         batch = self._padded(next(self._batch_ids), texts)
-        self._in_flight[batch.batch_id] = texts
+        self._flights.begin(batch.batch_id, texts)
         self._steps += 1
         self._tokens += int(batch.attention_mask.sum())
         return batch
 
     def postprocess(self, result: BatchResult) -> None:
-        texts = self._in_flight.pop(result.batch_id)
-        error, vectors = error_of(result), result.vectors
-        if error is None and (vectors is None or len(vectors) != len(texts)):
-            error = BackendError(f"the last stage did not give a vector for each of {len(texts)} texts")
-        if error is not None or vectors is None:
-            self._fail({text.call for text in texts}, error or BackendError("the last stage gave no vectors"))
+        error = error_of(result)
+        if error is None and not self._flights.fits(result):
+            error = BackendError("the stages did not give a vector for each of a batch's texts")
+        if error is not None:
+            self._fail({text.call for text in self._flights.end(result.batch_id)}, error)
             return
-        for text, vector in zip(texts, vectors, strict=True):
-            self._deliver(text, vector.copy())
+        for answer in self._flights.answered(result):
+            self._deliver(answer)
 
     def fail_all(self, error: HeteroError) -> None:
         self._fail(self._everyone(), error)
 
     def abandon(self) -> None:
-        self._in_flight.clear()
+        self._flights.clear()
 
     def _choose(self) -> list[Text]:
         """The text that has waited longest and those behind it of the same padded length, as many as fit."""
-        if not self._waiting:
+        source = self._audits.texts if self._audits.due(len(self._waiting)) else self._waiting
+        if not source:
             return []
-        length = self._bucket(self._waiting[0])
+        length = self._bucket(source[0])
         most = max(1, min(self._settings.max_sequences, self._settings.max_batch_tokens // length))
-        chosen = list(itertools.islice((text for text in self._waiting if self._bucket(text) == length), most))
+        chosen = list(itertools.islice((text for text in source if self._bucket(text) == length), most))
         taken = set(chosen)
-        self._keep(lambda text: text not in taken)
+        _keep(source, lambda text: text not in taken)
         return chosen
 
     def _bucket(self, text: Text) -> int:
@@ -169,20 +162,35 @@ class EncodeQueue:
         for row, text in enumerate(texts):
             length = len(text.token_ids)
             token_ids[row, :length], mask[row, :length], types[row, :length] = text.token_ids, 1, text.token_types
-        return EncodeBatch(batch_id, token_ids, mask, types)
+        return EncodeBatch(batch_id, token_ids, mask, types, self._exit_rows(batch_id, [text.limits for text in texts]))
 
-    def _deliver(self, text: Text, vector: FloatArray) -> None:
+    def _exit_rows(self, batch_id: int, limits: Sequence[Limits | None]) -> ExitRows | None:
+        exits = next((len(each) for each in limits if each is not None), 0)
+        if not exits:
+            return None
+        nowhere = (np.nan,) * exits
+        rows = np.array([nowhere if each is None else each for each in limits], np.float32)
+        seen = np.full((len(limits), exits, len(self._model.labels) + 1), np.nan, np.float32)
+        return ExitRows(row_ids(batch_id, len(limits)), rows, seen)
+
+    def _deliver(self, answer: Answer[Text]) -> None:
+        text = answer.text
+        if text.audited is not None:
+            self._audits.compare(text.audited, answer.vector)
+            return
+        depth = self._model.block_count if answer.depth is None else answer.depth
+        if self._exits is not None:
+            self._exits.answered((depth,))
+            self._audits.consider(text, answer.vector, depth < self._model.block_count)
         call = text.call
-        call.vectors[text.index] = vector
-        call.missing -= 1
-        if call.missing or call not in self._calls:
+        if not call.take(text.index, answer, depth) or call not in self._calls:
             return
         self._leave({call})
         in_time = call.future.set_running_or_notify_cancel()
         self._finished += in_time
         self._failed += not in_time
         if in_time:
-            call.future.set_result(np.stack([each for each in call.vectors if each is not None]))
+            call.finish()
 
     def _fail(self, calls: set[Call], error: HeteroError) -> None:
         for call in self._drop(calls):
@@ -193,15 +201,9 @@ class EncodeQueue:
         """Forget the calls that end without vectors, and those of their texts that wait; returns the known ones."""
         known = calls & self._everyone()
         self._leave(known)
-        self._keep(lambda text: text.call not in known)
+        _keep(self._waiting, lambda text: text.call not in known)
         self._failed += len(known)
         return known
-
-    def _keep(self, wanted: Callable[[Text], bool]) -> None:
-        # In place: the inbox's commands extend this very deque.
-        kept = [text for text in self._waiting if wanted(text)]
-        self._waiting.clear()
-        self._waiting.extend(kept)
 
     def _everyone(self) -> set[Call]:
         with self._lock:
@@ -210,3 +212,10 @@ class EncodeQueue:
     def _leave(self, calls: set[Call]) -> None:
         with self._lock:
             self._calls -= calls
+
+
+def _keep(texts: deque[Text], wanted: Callable[[Text], bool]) -> None:
+    """In place: the inbox's commands extend this very deque."""
+    kept = [text for text in texts if wanted(text)]
+    texts.clear()
+    texts.extend(kept)

@@ -11,13 +11,15 @@ from threading import Thread
 
 from hetero.batch import BatchResult, LongArray
 from hetero.engine.detokenizer import TextDecoder
-from hetero.engine.encode_queue import EncodeQueue, Vectors
+from hetero.engine.encode_calls import Vectors
+from hetero.engine.encode_queue import EncodeQueue
 from hetero.engine.generation import Generation
 from hetero.engine.inbox import Inbox
 from hetero.engine.requests import Event, Failed, Finished, GenerateRequest, Sink
 from hetero.engine.settings import EngineSettings, EngineStats
 from hetero.engine.work import Work
 from hetero.errors import BackendError, CancelledRequestError, HeteroError, InvalidRequestError
+from hetero.exits.control import ExitControl, Limits
 from hetero.models.config import DecoderConfig, ModelConfig
 from hetero.pipeline.base import Pipeline
 
@@ -40,7 +42,12 @@ class Engine:
     """
 
     def __init__(
-        self, pipeline: Pipeline, tokenizer: TextDecoder, model: ModelConfig, settings: EngineSettings
+        self,
+        pipeline: Pipeline,
+        tokenizer: TextDecoder,
+        model: ModelConfig,
+        settings: EngineSettings,
+        exits: ExitControl | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._inbox = Inbox()
@@ -51,8 +58,7 @@ class Engine:
         if isinstance(model, DecoderConfig):
             self._work = self._generation = Generation(self._inbox, tokenizer, model, settings, self._micro_batches)
         else:
-            self._work = self._encoding = EncodeQueue(self._inbox, model, settings)
-        self._in_flight = 0
+            self._work = self._encoding = EncodeQueue(self._inbox, model, settings, exits)
         self._stage_seconds = [0.0] * pipeline.depth
         self._thread = Thread(target=self._run, name="hetero-engine", daemon=True)
 
@@ -83,15 +89,19 @@ class Engine:
         if self._generation is not None:
             self._generation.cancel(request_id)
 
-    def encode(self, token_ids: LongArray, attention_mask: LongArray, token_types: LongArray) -> Vectors:
+    def encode(
+        self, token_ids: LongArray, attention_mask: LongArray, token_types: LongArray, limits: Limits | None = None
+    ) -> Vectors:
         """Vectors of texts, each argument int64 [B, L]: a future of float32 [B, D] that can be cancelled.
+
+        `limits`, one for each exit of the model: where the texts may stop; None: nowhere.
 
         Raises InvalidRequestError, PromptTooLongError or OverloadedError, after a lost stage StageLostError, after
         `close` CancelledRequestError.
         """
         if self._encoding is None:
             raise InvalidRequestError("the model is a decoder and gives no vectors; generate with it")
-        return self._encoding.submit(token_ids, attention_mask, token_types)
+        return self._encoding.submit(token_ids, attention_mask, token_types, limits)
 
     def stats(self) -> EngineStats:
         return replace(self._work.stats(), stage_seconds=tuple(self._stage_seconds))
@@ -108,7 +118,7 @@ class Engine:
         try:
             while self._inbox.refusal is None:
                 self.step()
-                if not self._work.busy and not self._in_flight:
+                if not self._work.busy and not self._work.in_flight:
                     self._inbox.wait()
         except HeteroError as error:
             self._refuse(error)
@@ -127,17 +137,15 @@ class Engine:
         self._work.expire()
 
     def _fill(self) -> None:
-        while self._in_flight < self._micro_batches and (batch := self._work.schedule()) is not None:
-            self._in_flight += 1
+        while self._work.in_flight < self._micro_batches and (batch := self._work.schedule()) is not None:
             self._pipeline.submit(batch)
 
     def _collect(self) -> BatchResult | None:
-        if not self._in_flight:
+        if not self._work.in_flight:
             return None
-        has_room = self._in_flight < self._micro_batches
+        has_room = self._work.in_flight < self._micro_batches
         result = self._pipeline.collect(POLL_SECONDS_WITH_ROOM if has_room else POLL_SECONDS)
         if result is not None:
-            self._in_flight -= 1
             for stage, trace in enumerate(result.traces):
                 self._stage_seconds[stage] += trace.ended_at_seconds - trace.started_at_seconds
         return result
@@ -154,7 +162,7 @@ class Engine:
 
     def _drain(self) -> None:
         until = time.monotonic() + DRAIN_SECONDS
-        while self._in_flight and time.monotonic() < until:
+        while self._work.in_flight and time.monotonic() < until:
             result = self._collect()
             if result is not None:
                 self._work.postprocess(result)

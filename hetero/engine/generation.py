@@ -5,8 +5,9 @@ Knows requests, the scheduler and outputs; neither the pipeline nor the loop (`e
 
 import itertools
 import logging
-import secrets
 import time
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,29 +15,20 @@ from functools import partial
 from hetero.batch import BatchResult, DecodeBatch, SampledToken
 from hetero.engine.assembly import assemble
 from hetero.engine.detokenizer import TextDecoder
+from hetero.engine.draft_length import DraftLength
 from hetero.engine.inbox import Inbox
-from hetero.engine.output import Output, Stopwatch
+from hetero.engine.intake import Intake
 from hetero.engine.requests import GenerateRequest, Sink
 from hetero.engine.roster import Job, Roster
-from hetero.engine.scheduler import Scheduler, Turn
+from hetero.engine.scheduler import Scheduler, Turn, no_drafts
 from hetero.engine.sequence import Sequence
 from hetero.engine.settings import EngineSettings, EngineStats
 from hetero.engine.work import error_of, fresh
-from hetero.errors import (
-    BackendError,
-    CancelledRequestError,
-    HeteroError,
-    InvalidRequestError,
-    PromptTooLongError,
-)
+from hetero.errors import BackendError, CancelledRequestError, HeteroError
 from hetero.models.config import DecoderConfig
-from hetero.types import FinishReason, SamplingParams
-from hetero.validation import check_length, check_sampling, check_token_ids
+from hetero.types import FinishReason
 
 logger = logging.getLogger(__name__)
-
-#: Bits of a drawn seed: JSON's numbers hold them exactly.
-SEED_BITS = 53
 
 
 @dataclass(slots=True)
@@ -49,6 +41,8 @@ class Counts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     computed_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_drafts: int = 0
 
 
 class Generation:
@@ -58,24 +52,24 @@ class Generation:
         self, inbox: Inbox, decoder: TextDecoder, model: DecoderConfig, settings: EngineSettings, micro_batches: int
     ) -> None:
         self._inbox = inbox
-        self._decoder = decoder
-        self._model = model
+        self._intake = Intake(decoder, model, settings)
         self._settings = settings
         self._scheduler = Scheduler(settings, micro_batches)
         self._roster = Roster(settings.max_waiting)
         self._jobs: dict[Sequence, Job] = {}
         self._deadlines: dict[Job, float] = {}
         self._counts = Counts()
-        self._arrivals = itertools.count()
         self._batch_ids = itertools.count(1)
         self._in_flight: dict[int, tuple[Turn, ...]] = {}
+        self._drafts = bool(settings.draft_lengths)
+        self._draft_length = DraftLength(settings.draft_lengths)
 
     # From any thread
 
     def submit(self, request: GenerateRequest, sink: Sink) -> None:
         """Queue a request. Raises InvalidRequestError, PromptTooLongError or OverloadedError; nothing is kept then."""
-        self._check(request)
-        job = self._job(request, sink, time.monotonic())
+        self._intake.check(request)
+        job = self._intake.job(request, sink, time.monotonic())
         self._roster.enter(job, partial(self._inbox.put, partial(self._add, job)))
 
     def cancel(self, request_id: str) -> None:
@@ -104,33 +98,9 @@ class Generation:
             prompt_tokens=counts.prompt_tokens,
             completion_tokens=counts.completion_tokens,
             computed_tokens=counts.computed_tokens,
+            drafted_tokens=counts.drafted_tokens,
+            accepted_drafts=counts.accepted_drafts,
         )
-
-    def _check(self, request: GenerateRequest) -> None:
-        prompt_tokens, sampling = len(request.token_ids), request.sampling
-        check_sampling(sampling, self._model.vocabulary_size)
-        check_token_ids("the prompt", request.token_ids, self._model.vocabulary_size)
-        if prompt_tokens == 0:
-            raise InvalidRequestError("the prompt has no tokens; give at least one")
-        context = self._settings.max_context
-        _check_fits(prompt_tokens, sampling.max_tokens, check_length(prompt_tokens, context), f"context of {context}")
-        # The last token is told, not computed, so it needs no place in the cache.
-        cache = self._settings.block_count * self._settings.block_tokens
-        _check_fits(prompt_tokens, sampling.max_tokens, cache - prompt_tokens + 1, f"KV cache of {cache}")
-
-    def _job(self, request: GenerateRequest, sink: Sink, now: float) -> Job:
-        sampling, prompt = request.sampling, list(request.token_ids)
-        seed = secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed
-        return Job(
-            Sequence(request.request_id, next(self._arrivals), len(prompt), prompt, sampling, seed),
-            Output(request.request_id, sampling, self._decoder, self._end_ids(sampling), sink),
-            Stopwatch(now),
-            None if request.deadline_seconds is None else now + request.deadline_seconds,
-        )
-
-    def _end_ids(self, sampling: SamplingParams) -> set[int]:
-        own = () if sampling.ignore_eos else self._model.eos_token_ids
-        return {*own, *sampling.stop_token_ids}
 
     # On the engine's thread
 
@@ -138,19 +108,23 @@ class Generation:
     def busy(self) -> bool:
         return self._scheduler.busy
 
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
     def expire(self) -> None:
         now = time.monotonic()
         for job in [job for job, deadline in self._deadlines.items() if deadline <= now]:
             self._fail(job, CancelledRequestError(f"the deadline of request {job.sequence.request_id} has passed"))
 
     def schedule(self) -> DecodeBatch | None:
-        turns = self._scheduler.schedule()
+        turns = self._scheduler.schedule(self._draft_length.choose if self._drafts else no_drafts)
         if not turns:
             return None
         now = time.monotonic()
         for turn in turns:
             self._start(self._jobs[turn.sequence], now)
-        batch = assemble(next(self._batch_ids), turns, self._settings.block_tokens)
+        batch = assemble(next(self._batch_ids), turns, self._settings.block_tokens, self._settings.draft_confidence)
         self._in_flight[batch.batch_id] = turns
         self._counts.steps += 1
         self._counts.computed_tokens += len(batch.token_ids)
@@ -160,17 +134,18 @@ class Generation:
         turns = self._in_flight.pop(result.batch_id)
         error = error_of(result)
         sampling = [turn for turn in turns if turn.samples]
-        if error is None and len(result.tokens) != len(sampling):
-            error = BackendError(f"the last stage gave {len(result.tokens)} tokens for {len(sampling)} rows")
+        runs = list(_runs(result.tokens))
+        if error is None and len(runs) != len(sampling):
+            error = BackendError(f"the last stage gave tokens for {len(runs)} rows of {len(sampling)}")
         for turn in turns:
             self._scheduler.complete(turn)
         if error is not None:
             self._fail_turns(turns, error)
             return
+        self._learn(turns, result)
         now = time.monotonic()
-        for turn, token in zip(sampling, result.tokens, strict=True):
-            if not turn.sequence.doomed:
-                self._accept(self._jobs[turn.sequence], token, now)
+        for turn, tokens in zip(sampling, runs, strict=True):
+            self._accept_all(turn.sequence, tokens, now)
 
     def fail_all(self, error: HeteroError) -> None:
         for job in self._roster.everyone():
@@ -192,6 +167,22 @@ class Generation:
         job.watch.start(now)
         if self._roster.start(job):
             self._counts.prompt_tokens += job.sequence.prompt_tokens
+
+    def _learn(self, turns: tuple[Turn, ...], result: BatchResult) -> None:
+        """What the step says of its drafts' length, where all its sequences could draft."""
+        self._counts.drafted_tokens += sum(token.drafted for token in result.tokens)
+        self._counts.accepted_drafts += sum(token.accepted for token in result.tokens)
+        if self._drafts and result.traces and all(turn.last - turn.first == 1 for turn in turns):
+            seconds = result.traces[-1].ended_at_seconds - result.traces[0].started_at_seconds
+            self._draft_length.learn(len(turns), max(turn.drafts for turn in turns), seconds, len(result.tokens))
+
+    def _accept_all(self, sequence: Sequence, tokens: Items[SampledToken], now: float) -> None:
+        """The row's tokens until the completion ends; those that were drafted are in the cache already."""
+        for token in tokens:
+            if sequence.doomed or self._jobs.get(sequence) is None:
+                return
+            sequence.cached += token.accepted
+            self._accept(self._jobs[sequence], token, now)
 
     def _accept(self, job: Job, token: SampledToken, now: float) -> None:
         job.sequence.append(token.token_id)
@@ -233,9 +224,11 @@ class Generation:
         self._roster.leave(job)
 
 
-def _check_fits(prompt_tokens: int, max_tokens: int, room: int, place: str) -> None:
-    if max_tokens > room:
-        raise PromptTooLongError(
-            f"{prompt_tokens} tokens of prompt and max_tokens {max_tokens} do not fit the {place} tokens; "
-            "ask for fewer or shorten the prompt"
-        )
+def _runs(tokens: Items[SampledToken]) -> Iterator[list[SampledToken]]:
+    """The tokens of each row: drafts that held, and the one that ends the row."""
+    run: list[SampledToken] = []
+    for token in tokens:
+        run.append(token)
+        if not token.accepted:
+            yield run
+            run = []

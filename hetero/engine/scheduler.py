@@ -12,7 +12,8 @@ The rules, in the order of arrival of the requests (first come, first served):
 """
 
 from bisect import insort
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from hetero.engine.blocks import BlockManager, Numbers
 from hetero.engine.sequence import Sequence
@@ -21,12 +22,23 @@ from hetero.engine.settings import EngineSettings
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a sequence computes in one step: its tokens [first, last). `samples`: the next token is drawn after them."""
+    """What a sequence computes in one step: its tokens [first, last). `samples`: the next token is drawn after them.
+
+    Up to `drafts` tokens may be drafted after that.
+    """
 
     sequence: Sequence
     first: int
     last: int
     samples: bool
+    drafts: int = 0
+
+
+DraftLengthOf = Callable[[int], int]
+
+
+def no_drafts(sequences: int) -> int:
+    return 0
 
 
 def _arrival(sequence: Sequence) -> int:
@@ -53,10 +65,13 @@ class Scheduler:
         """Queue a sequence; the caller has made sure that it can ever fit."""
         insort(self.waiting, sequence, key=_arrival)
 
-    def schedule(self) -> tuple[Turn, ...]:
-        """The next batch, now in flight; empty where nobody can run."""
+    def schedule(self, draft_length: DraftLengthOf = no_drafts) -> tuple[Turn, ...]:
+        """The next batch, now in flight; empty where nobody can run.
+
+        `draft_length` is asked for the drafts of a batch of so many sequences that all decode; others have none.
+        """
         self._admit()
-        turns = self._share_tokens(self._members())
+        turns = self._with_drafts(self._share_tokens(self._members()), draft_length)
         for turn in turns:
             turn.sequence.in_flight = True
         return turns
@@ -122,6 +137,17 @@ class Scheduler:
         self.blocks.release(sequence.blocks)
         self._slots.give_back([sequence.slot])
         sequence.slot = -1
+
+    def _with_drafts(self, turns: tuple[Turn, ...], draft_length: DraftLengthOf) -> tuple[Turn, ...]:
+        if not turns or any(turn.last - turn.first > 1 or not turn.sequence.may_draft for turn in turns):
+            return turns
+        length = min(draft_length(len(turns)), self._max_batch_tokens // len(turns) - 1)
+        return tuple(replace(turn, drafts=self._drafts_of(turn.sequence, length)) for turn in turns)
+
+    def _drafts_of(self, sequence: Sequence, length: int) -> int:
+        """Up to `length` drafts if free blocks have room for them: nobody is preempted for drafts."""
+        wanted = min(length, sequence.room_for_drafts)
+        return wanted if wanted > 0 and self.blocks.grow(sequence.blocks, len(sequence.token_ids) + wanted) else 0
 
     def _share_tokens(self, members: list[Sequence]) -> tuple[Turn, ...]:
         """One token for each member that decodes; what is left of the step goes to prompts, the oldest first."""

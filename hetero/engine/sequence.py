@@ -16,7 +16,7 @@ class Sequence:
     """`token_ids` are the prompt's and the completion's so far; the first `cached` of them are in the KV cache.
 
     `arrival` orders requests by their submission. `in_flight`: a batch with this sequence has not returned. `doomed`:
-    it ended while in flight, and is released when its batch returns.
+    it ended while in flight, and is released when its batch returns. `may_draft`: an exit may draft its tokens.
     """
 
     request_id: str
@@ -30,6 +30,7 @@ class Sequence:
     slot: int = -1
     in_flight: bool = False
     doomed: bool = False
+    may_draft: bool = False
     _seen: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -50,7 +51,14 @@ class Sequence:
         if self.sampling.repetition_penalty != 1.0:
             self._seen.add(token_id)
 
-    def row_sampling(self) -> RowSampling:
+    @property
+    def room_for_drafts(self) -> int:
+        """Drafts that may follow the next step: none is ever cached beyond what the request may have."""
+        if not self.may_draft:
+            return 0
+        return max(0, self.sampling.max_tokens - self.completion_tokens - 1)
+
+    def row_sampling(self, draft_limit: int, draft_confidence: float) -> RowSampling:
         """How the token after all known ones is sampled; its position is its index in the sequence."""
         asked = self.sampling
         return RowSampling(
@@ -63,6 +71,9 @@ class Sequence:
             position=len(self.token_ids),
             logprobs=-1 if asked.logprobs is None else asked.logprobs,
             seen=self._seen_ids(),
+            private_clip=asked.private_clip,
+            draft_limit=draft_limit,
+            draft_confidence=draft_confidence if draft_limit else 0.0,
         )
 
     def _seen_ids(self) -> LongArray | None:

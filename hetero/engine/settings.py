@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hetero.errors import ConfigurationError
+from hetero.exits.status import ExitStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +14,9 @@ class EngineSettings:
     them; encoders need no blocks. `max_context` bounds prompt and completion together. `max_batch_tokens` bounds the
     tokens of one step: long prompts are cut into chunks that fit beside the decoding sequences; for encoders it bounds
     the padded tokens of one batch. `micro_batches` is how many batches may be in flight; 0: as many as stages.
-    `max_waiting` requests wait at most; more are refused.
+    `max_waiting` requests wait at most; more are refused. `draft_lengths`: how many
+    tokens the first stage may draft in a step, of which the length is chosen that pays; none: it has no exit head. A
+    token to which the exit gives less than `draft_confidence` is not drafted.
 
     Raises ConfigurationError where a value is out of range.
     """
@@ -25,6 +28,8 @@ class EngineSettings:
     max_batch_tokens: int = 512
     micro_batches: int = 0
     max_waiting: int = 256
+    draft_lengths: tuple[int, ...] = ()
+    draft_confidence: float = 0.2
 
     def __post_init__(self) -> None:
         for name in ("block_tokens", "max_sequences", "max_context", "max_batch_tokens", "max_waiting"):
@@ -49,7 +54,8 @@ class EngineStats:
 
     `running` requests hold blocks or are in a batch, `waiting` ones do not; for encoders a request is one call of
     several texts. `steps` are batches submitted; `computed_tokens` all tokens that went into them, those recomputed
-    after a preemption included. `stage_seconds` is how long each stage of the pipeline has computed.
+    after a preemption included. `drafted_tokens` were proposed by an exit, and `accepted_drafts` of them held.
+    `stage_seconds` is how long each stage of the pipeline has computed. `exits` is an encoder's.
     """
 
     running: int = 0
@@ -64,4 +70,7 @@ class EngineStats:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     computed_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_drafts: int = 0
     stage_seconds: tuple[float, ...] = ()
+    exits: ExitStatus | None = None

@@ -16,6 +16,11 @@ class Work(Protocol):
         """Whether any request is unfinished."""
         ...
 
+    @property
+    def in_flight(self) -> int:
+        """Batches that were scheduled and have not come back whole."""
+        ...
+
     def expire(self) -> None:
         """End the requests whose deadline has passed."""
         ...

@@ -41,10 +41,10 @@ class ClassificationHead:
     """Logits of the classes, from the first token: linear, tanh (DistilBERT: ReLU), linear."""
 
     def __init__(self, family: str, parameters: dict[str, FloatArray]) -> None:
-        self._family, self._parameters = family, parameters
+        self._family, self.parameters = family, parameters
 
     def vectors(self, hidden: FloatArray, attention_mask: LongArray) -> FloatArray:
-        p = self._parameters
+        p = self.parameters
         inner = hidden[:, 0] @ p["dense.weight"].T + p["dense.bias"]
         inner = np.maximum(inner, 0) if self._family == "distilbert" else np.tanh(inner)
         logits: FloatArray = inner @ p["out.weight"].T + p["out.bias"]

@@ -99,5 +99,6 @@ def _assign(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
 
 
 def _check_range(folder: Path, config: DecoderConfig | EncoderConfig, first: int, last: int) -> None:
-    if not 0 <= first < last <= config.block_count:
+    is_head_alone = first == last == config.block_count
+    if not (0 <= first < last <= config.block_count or is_head_alone):
         raise ModelError(f"{folder} has blocks 0-{config.block_count}; {first}-{last} is no range of them.")

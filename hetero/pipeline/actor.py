@@ -11,12 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from hetero import wire
-from hetero.backends.base import KvSpec, SliceReport
+from hetero.backends.base import ExitSpec, KvSpec, SliceReport
 from hetero.batch import Batch, BatchResult
 from hetero.cluster import Node, living_nodes
 from hetero.errors import ConfigurationError, StageLostError
 from hetero.pipeline.actor_stages import StageActors
-from hetero.pipeline.base import Control, Message, Progress, check_reports
+from hetero.pipeline.base import Control, Message, Progress, check_reports, slice_specs
 from hetero.pipeline.link import Inbound, LinkClosedError, LinkKeys, Outbound, open_inbound, open_outbound, read
 from hetero.pipeline.link_curve import make_keys
 from hetero.pipeline.serving import StageServer
@@ -33,7 +33,8 @@ LOSS_SECONDS = 1.5
 class ActorPipeline:
     """A `Pipeline` of Ray actors over the slices of `plan`.
 
-    `threads` bounds each stage's CPU threads, 0 giving it all cores of its node. `on_progress` is called with a stage's
+    `threads` bounds each stage's CPU threads, 0 giving it all cores of its node. With `drafts` the first stage drafts
+    tokens with an exit head. `on_progress` is called with a stage's
     index and "starting", "loading", "ready". `server` is what each actor is: a stage, but where links are measured.
     The constructor returns when every stage has passed a probe on, and raises ModelError or BackendError if a slice
     cannot be loaded or runs otherwise than planned, ConfigurationError if Ray is not connected, finds no room within
@@ -49,6 +50,8 @@ class ActorPipeline:
         kv: KvSpec | None,
         *,
         threads: int = 0,
+        drafts: bool = False,
+        exits: ExitSpec | None = None,
         place_seconds: float = PLACE_SECONDS,
         on_progress: Progress | None = None,
         server: type[StageServer] = StageServer,
@@ -60,7 +63,7 @@ class ActorPipeline:
         self._actors = StageActors(plan, nodes, on_progress or (lambda index, text: None), server)
         try:
             self._actors.wait_placed(place_seconds)
-            self.reports = self._actors.load(folder, kv, threads)
+            self.reports = self._actors.load(slice_specs(folder, plan, kv, threads, drafts, exits))
             check_reports(plan, self.reports)
             self._link(next(node for node in nodes if not node.name))
             self._probe()

@@ -5,19 +5,18 @@ Knows Ray and the order of a start; the links' sockets in the driver belong to `
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from hetero.backends.base import KvSpec, SliceReport
+from hetero.backends.base import SliceReport, SliceSpec
 from hetero.cluster import Node
 from hetero.errors import ConfigurationError, StageLostError
 from hetero.pipeline.actor_errors import reason, start_error
 from hetero.pipeline.actor_places import NPU_RESOURCE, places
-from hetero.pipeline.base import Progress, slice_specs, stage_label
+from hetero.pipeline.base import Progress, stage_label
 from hetero.pipeline.link import LinkKeys
 from hetero.pipeline.serving import StageServer
 from placement.types import Plan
@@ -53,11 +52,11 @@ class StageActors:
         pids = self._gather([handle.process_id.remote() for handle in self._handles], timeout_seconds)
         self.process_ids = tuple(pids)
 
-    def load(self, folder: Path, kv: KvSpec | None, threads: int) -> tuple[SliceReport, ...]:
+    def load(self, specs: Sequence[SliceSpec]) -> tuple[SliceReport, ...]:
         """Compile all slices, side by side. Raises the first error of a stage as soon as it comes."""
         last = len(self._handles) - 1
         references = []
-        for index, spec in enumerate(slice_specs(folder, self._plan, kv, threads)):
+        for index, spec in enumerate(specs):
             self._progress(index, "loading")
             load = self._handles[index].load
             references.append(load.remote(spec, self._plan.stages[index].engine, index == 0, index == last))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from hetero.backends.base import KvSpec, SliceReport, SliceSpec
-from hetero.batch import Batch, BatchResult, DecodeBatch, EncodeBatch, FloatArray, StageTrace
+from hetero.backends.base import ExitSpec, KvSpec, SliceReport, SliceSpec
+from hetero.batch import Batch, BatchResult, DecodeBatch, EncodeBatch, FloatArray, LongArray, StageTrace
 from hetero.cores import whole_cpu
 from hetero.errors import BackendError
 from placement.types import Device, DeviceKind, Plan, Stage
@@ -33,12 +33,14 @@ BATCHES = (DecodeBatch, EncodeBatch)
 class Hidden:
     """One stage's output for the next: float32 [T, D] or [B, L, D] of the batch that came ahead of it.
 
-    `traces` are packed, one `TRACE` for every stage passed: nobody reads them on the way.
+    `traces` are packed, one `TRACE` for every stage passed: nobody reads them on the way. `drafts`, int64 [R, K], are
+    what the first stage drafted after the sampled rows; the numbers are then those of `with_drafts(batch, drafts)`.
     """
 
     batch_id: int
     numbers: FloatArray
     traces: bytes
+    drafts: LongArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,28 @@ def local_device(device: Device) -> Device:
     return replace(device, name=whole_cpu(name), node="")
 
 
-def slice_specs(folder: Path, plan: Plan, kv: KvSpec | None, threads: int = 0) -> tuple[SliceSpec, ...]:
-    """What each stage of `plan` has to compile; `threads` 0 means all cores of its node."""
+def slice_specs(
+    folder: Path,
+    plan: Plan,
+    kv: KvSpec | None,
+    threads: int = 0,
+    drafts: bool = False,
+    exits: ExitSpec | None = None,
+) -> tuple[SliceSpec, ...]:
+    """What each stage of `plan` has to compile; `threads` 0 means all cores of its node. With `drafts` the first stage
+    gets an exit head, if there is a stage after it."""
     return tuple(
-        SliceSpec(folder, stage.first, stage.last, local_device(stage.device), stage.precision, threads, kv)
+        SliceSpec(
+            folder,
+            stage.first,
+            stage.last,
+            local_device(stage.device),
+            stage.precision,
+            threads,
+            kv,
+            drafts and stage.first == 0 and len(plan.stages) > 1,
+            exits,
+        )
         for stage in plan.stages
     )
 

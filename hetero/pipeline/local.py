@@ -5,15 +5,17 @@ Knows no sockets: batches go from thread to thread by queues, in order, and stag
 
 import queue
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
-from hetero.backends.base import KvSpec
+from hetero.backends.base import ExitSpec, KvSpec, SliceSpec
 from hetero.batch import Batch, BatchResult
 from hetero.cores import own_cores
 from hetero.errors import ConfigurationError, StageLostError
-from hetero.pipeline.base import BATCHES, Control, Hidden, Message, Progress, check_reports, slice_specs
+from hetero.pipeline.base import Control, Hidden, Message, Progress, check_reports, slice_specs
+from hetero.pipeline.making import make_worker
 from hetero.pipeline.worker import StageWorker
 from placement.types import Plan
 
@@ -28,13 +30,22 @@ class LocalPipeline:
     """
 
     def __init__(
-        self, folder: Path, plan: Plan, kv: KvSpec | None, *, threads: int = 0, on_progress: Progress | None = None
+        self,
+        folder: Path,
+        plan: Plan,
+        kv: KvSpec | None,
+        *,
+        threads: int = 0,
+        drafts: bool = False,
+        exits: ExitSpec | None = None,
+        on_progress: Progress | None = None,
     ) -> None:
         self._workers: list[StageWorker] = []
         self._threads: list[Thread] = []
         self._closed = False
         try:
-            self._compile(folder, plan, kv, threads, on_progress or (lambda index, text: None))
+            specs = slice_specs(folder, plan, kv, threads, drafts, exits)
+            self._compile(specs, plan, on_progress or (lambda index, text: None))
             self.reports = tuple(worker.report for worker in self._workers)
             check_reports(plan, self.reports)
         except BaseException:
@@ -42,12 +53,12 @@ class LocalPipeline:
             raise
         self._start()
 
-    def _compile(self, folder: Path, plan: Plan, kv: KvSpec | None, threads: int, progress: Progress) -> None:
+    def _compile(self, specs: Sequence[SliceSpec], plan: Plan, progress: Progress) -> None:
         _check_devices(plan)
         last = len(plan.stages) - 1
-        for index, spec in enumerate(slice_specs(folder, plan, kv, threads)):
+        for index, spec in enumerate(specs):
             progress(index, "loading")
-            self._workers.append(StageWorker(spec, plan.stages[index].engine, index == 0, index == last))
+            self._workers.append(make_worker(spec, plan.stages[index].engine, index == 0, index == last))
             progress(index, "ready")
 
     def _start(self) -> None:
@@ -92,15 +103,26 @@ class LocalPipeline:
 
 def _serve(worker: StageWorker, inbound: Mailbox, outbound: Mailbox) -> None:
     while True:
-        message = inbound.get()
+        message = _next(worker, inbound)
+        if message is None:
+            for answer in worker.overdue():
+                outbound.put(_own(answer))
+            continue
         received_at_seconds = time.monotonic()
-        if isinstance(message, BATCHES) and not worker.is_last:
+        if worker.forwards(message):
             outbound.put(message)
-        answer = worker.step(message, received_at_seconds)
-        if answer is not None:
+        for answer in worker.answers(message, received_at_seconds):
             outbound.put(_own(answer))
         if isinstance(message, Control) and message.word == "stop":
             return
+
+
+def _next(worker: StageWorker, inbound: Mailbox) -> Message | None:
+    """The next message, or None once the worker has something to say by itself."""
+    try:
+        return inbound.get(timeout=worker.patience_seconds)
+    except queue.Empty:
+        return None
 
 
 def _check_devices(plan: Plan) -> None:

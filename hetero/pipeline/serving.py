@@ -14,7 +14,7 @@ import psutil
 from hetero import wire
 from hetero.backends.base import SliceReport, SliceSpec
 from hetero.cores import keep_to_cores, own_cores
-from hetero.pipeline.base import BATCHES, Control
+from hetero.pipeline.base import Control
 from hetero.pipeline.link import Inbound, LinkClosedError, LinkKeys, Outbound, open_inbound, open_outbound, read
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class StageServer:
 
     def _make_worker(self, spec: SliceSpec, engine: str, is_first: bool, is_last: bool) -> "StageWorker":
         # Engines read the environment when they are loaded, which importing the worker may do.
-        from hetero.pipeline.worker import StageWorker
+        from hetero.pipeline.making import make_worker
 
-        return StageWorker(spec, engine, is_first, is_last)
+        return make_worker(spec, engine, is_first, is_last)
 
     def listen(self, host: str, keys: LinkKeys | None) -> str:
         """Open the inbound end and return its address. Raises ConfigurationError if that fails."""
@@ -72,13 +72,17 @@ class StageServer:
     def _loop(self, inbound: Inbound, outbound: Outbound) -> bool:
         worker = self._worker
         while True:
-            frames = inbound.receive()
+            patience_seconds = worker.patience_seconds
+            frames = inbound.receive() if patience_seconds is None else inbound.poll(patience_seconds)
+            if frames is None:
+                for answer in worker.overdue():
+                    outbound.send(wire.encode(answer))
+                continue
             received_at_seconds = time.monotonic()
-            message = read(frames, with_sampling=worker.is_last)
-            if isinstance(message, BATCHES) and not worker.is_last:
+            message = read(frames, with_sampling=worker.samples)
+            if worker.forwards(message):
                 outbound.send(frames)
-            answer = worker.step(message, received_at_seconds)
-            if answer is not None:
+            for answer in worker.answers(message, received_at_seconds):
                 outbound.send(wire.encode(answer))
             if isinstance(message, Control) and message.word == "stop":
                 return True

@@ -7,14 +7,17 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 
 from hetero.backends import get_backend
 from hetero.backends.base import CompiledSlice, SliceSpec
-from hetero.batch import Batch, BatchResult, DecodeBatch, FloatArray
+from hetero.batch import Batch, BatchResult, DecodeBatch, FloatArray, LongArray
+from hetero.engine.drafts import held, with_drafts
 from hetero.engine.sampler import sample
 from hetero.errors import BackendError
 from hetero.pipeline.base import BATCHES, TRACE, Hidden, Message, unpack_traces
+from hetero.pipeline.drafting import Drafted, Drafter, exit_head
 
 logger = logging.getLogger(__name__)
 
@@ -29,20 +32,33 @@ class StageWorker:
         threads = spec.threads or len(os.sched_getaffinity(0))
         self.is_first = is_first
         self.is_last = is_last
-        self._slice = self._compile(replace(spec, threads=threads), engine)
+        spec = replace(spec, threads=threads)
+        self._slice = self._compile(spec, engine)
+        self._drafter = Drafter(self._slice, self._compile(exit_head(spec), engine)) if spec.drafts else None
         self._announced: deque[Batch] = deque()
         self.report = self._slice.report
 
     def _compile(self, spec: SliceSpec, engine: str) -> CompiledSlice:
         return get_backend(engine).compile(spec)
 
-    def process(self, batch: Batch, hidden: FloatArray | None) -> FloatArray | BatchResult:
-        """Run one batch: the hidden states for the next stage, or the result from the last one.
+    @property
+    def samples(self) -> bool:
+        """Whether the stage needs to know how rows are sampled."""
+        return self.is_last or self._drafter is not None
 
-        `hidden` is ignored by the first stage. The returned array belongs to the caller until the next call.
+    def process(
+        self, batch: Batch, hidden: FloatArray | None, drafts: LongArray | None = None
+    ) -> Drafted | BatchResult:
+        """Run one batch: what goes to the next stage, or the result from the last one.
+
+        `hidden` is ignored by the first stage. The returned arrays belong to the caller until the next call.
         """
+        if self._drafter is not None and isinstance(batch, DecodeBatch) and any(r.draft_limit for r in batch.sampling):
+            return self._drafter.draft(batch)
+        if drafts is not None and isinstance(batch, DecodeBatch):
+            batch = with_drafts(batch, drafts)
         out = self._slice.run(batch, None if self.is_first else hidden)
-        return _result_of(batch, out) if self.is_last else out
+        return _result_of(batch, out, drafts) if self.is_last else Drafted(out, drafts)
 
     def step(self, message: Message, received_at_seconds: float) -> Message | None:
         """Do this stage's part of a message and return what the next stage gets, if anything.
@@ -53,15 +69,34 @@ class StageWorker:
         """
         if isinstance(message, Hidden):
             batch = self._take(message.batch_id)
-            return self._run(batch, message.numbers, message.traces, received_at_seconds)
+            return self._run(batch, message, received_at_seconds)
         if isinstance(message, BATCHES):
             if self.is_first:
-                return self._run(message, None, b"", received_at_seconds)
+                return self._run(message, None, received_at_seconds)
             self._announced.append(message)
             return None
         if isinstance(message, BatchResult) and not self.is_first:
             self._take(message.batch_id)
         return message
+
+    def forwards(self, message: Message) -> bool:
+        """Whether the message itself goes on to the next stage, ahead of what comes of it."""
+        return isinstance(message, BATCHES) and not self.is_last
+
+    def answers(self, message: Message, received_at_seconds: float) -> Iterator[Message]:
+        """`step`, for stages that may have several things to say of one message."""
+        answer = self.step(message, received_at_seconds)
+        if answer is not None:
+            yield answer
+
+    @property
+    def patience_seconds(self) -> float | None:
+        """How long the stage may wait for a message before it has something to say by itself; None: for ever."""
+        return None
+
+    def overdue(self) -> Iterator[Message]:
+        """What there is to say once that time is over."""
+        yield from ()
 
     def _take(self, batch_id: int) -> Batch:
         batch = self._announced.popleft() if self._announced else None
@@ -69,23 +104,30 @@ class StageWorker:
             raise BackendError(f"hidden states of batch {batch_id} came out of order; restart the pipeline")
         return batch
 
-    def _run(self, batch: Batch, hidden: FloatArray | None, traces: bytes, received_at_seconds: float) -> Message:
+    def _run(self, batch: Batch, entering: Hidden | None, received_at_seconds: float) -> Message:
         started = time.monotonic()
+        numbers, traces, drafts = (
+            (entering.numbers, entering.traces, entering.drafts) if entering else (None, b"", None)
+        )
+        out: Drafted | BatchResult
         try:
-            out = self.process(batch, hidden)
+            out = self.process(batch, numbers, drafts)
         except Exception as error:
             logger.exception("batch %d failed", batch.batch_id)
             out = BatchResult(batch.batch_id, "error", error=(type(error).__name__, str(error)))
         traces += TRACE.pack(received_at_seconds, started, time.monotonic())
         if isinstance(out, BatchResult):
             return replace(out, traces=unpack_traces(traces))
-        return Hidden(batch.batch_id, out, traces)
+        return Hidden(batch.batch_id, out.hidden, traces, out.drafts)
 
     def close(self) -> None:
         self._slice.close()
+        if self._drafter is not None:
+            self._drafter.close()
 
 
-def _result_of(batch: Batch, out: FloatArray) -> BatchResult:
+def _result_of(batch: Batch, out: FloatArray, drafts: LongArray | None) -> BatchResult:
     if isinstance(batch, DecodeBatch):
-        return BatchResult(batch.batch_id, "decode", tokens=sample(out, batch.sampling))
+        tokens = sample(out, batch.sampling)
+        return BatchResult(batch.batch_id, "decode", tokens=tokens if drafts is None else held(tokens, drafts))
     return BatchResult(batch.batch_id, "encode", vectors=out.copy())

@@ -33,6 +33,12 @@ def slice_driver() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def recording_door() -> ModuleType:
+    """`recording_door.py`: keeps what goes between a client and a server."""
+    return _beside("recording_door")
+
+
+@pytest.fixture(scope="session")
 def checkpoint(model_factory: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`checkpoint(family, **overrides)`: a random model's folder, shared by equal arguments; don't write there."""
     written: dict[str, Path] = {}

@@ -12,6 +12,8 @@ from hetero.types import SamplingParams
 from hetero.validation import check_length, check_sampling, check_token_ids, merge_options
 
 BAD = [
+    ("private_clip", -1.0),
+    ("private_clip", float("nan")),
     ("max_tokens", 0),
     ("max_tokens", -3),
     ("max_tokens", 1.5),
@@ -148,3 +150,11 @@ def test_prompt_of_each_kind_becomes_token_ids(prompt: object, token_ids: tuple[
 def test_prompt_that_is_none_is_refused_with_a_reason(prompt: object, reason: str) -> None:
     with pytest.raises(InvalidRequestError, match=reason):
         tokenize(Words(), prompt, 100)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"logprobs": 0}, {"top_k": 3}, {"top_p": 0.5}, {"temperature": 0.0}])
+def test_private_sampling_takes_nothing_that_tells_more(changes: dict[str, object]) -> None:
+    private = SamplingParams(temperature=1.0, private_clip=1.0)
+    check_sampling(private, 10)
+    with pytest.raises(InvalidRequestError, match="private completion"):
+        check_sampling(dataclasses.replace(private, **changes), 10)

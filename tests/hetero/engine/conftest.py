@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -144,12 +145,12 @@ OpenSite = Callable[..., AbstractContextManager[Site]]
 
 
 @pytest.fixture(scope="session")
-def open_site(stories260k: Path) -> OpenSite:
-    """`open_site(pipeline, **limits)`: a started engine for stories260k, closed at the end of its `with` block."""
-    tokenizer, model = Tokenizer(stories260k), read_config(stories260k)
+def open_site_of() -> OpenSite:
+    """`open_site_of(folder, pipeline, **limits)`: a started engine for a model, closed when its `with` block ends."""
 
     @contextmanager
-    def give(pipeline: Pipeline, **limits: int) -> Iterator[Site]:
+    def give(folder: Path, pipeline: Pipeline, **limits: Any) -> Iterator[Site]:
+        tokenizer, model = Tokenizer(folder), read_config(folder)
         defaults = {"block_count": 128, "max_context": CONTEXT}
         engine = Engine(pipeline, tokenizer, model, EngineSettings(**(defaults | limits)))
         engine.start()
@@ -161,3 +162,9 @@ def open_site(stories260k: Path) -> OpenSite:
         assert stats.free_blocks == stats.total_blocks, "closing left blocks behind"
 
     return give
+
+
+@pytest.fixture(scope="session")
+def open_site(stories260k: Path, open_site_of: OpenSite) -> OpenSite:
+    """`open_site(pipeline, **limits)`: the same for stories260k."""
+    return partial(open_site_of, stories260k)

@@ -3,6 +3,7 @@
 import random
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hetero.batch import Batch, BatchResult, DecodeBatch
 from hetero.engine.engine import Engine
 from hetero.engine.requests import Failed, Finished, GenerateRequest
+from hetero.engine.settings import EngineSettings
 from hetero.errors import (
     BackendError,
     CancelledRequestError,
@@ -20,6 +22,7 @@ from hetero.errors import (
     PromptTooLongError,
     StageLostError,
 )
+from hetero.models.config_reader import read_config
 from hetero.pipeline.local import LocalPipeline
 from hetero.types import SamplingParams
 
@@ -244,11 +247,11 @@ def test_closing_fails_what_is_left_and_later_requests_are_refused(
 
 
 def test_an_engine_that_never_started_closes_and_fails_what_it_was_given(
-    open_site: OpenSite, one_stage: LocalPipeline
+    open_site: OpenSite, one_stage: LocalPipeline, stories260k: Path
 ) -> None:
     with open_site(one_stage) as site:
-        model, settings = site.engine._generation._model, site.engine._generation._settings
-        unstarted = Engine(one_stage, site.tokenizer, model, settings)
+        settings = EngineSettings(block_count=8, max_context=256)
+        unstarted = Engine(one_stage, site.tokenizer, read_config(stories260k), settings)
         events: list[Any] = []
         unstarted.submit(GenerateRequest("early", (5,), SamplingParams()), events.append)
         unstarted.close()

@@ -237,3 +237,24 @@ def _seconds(logits: FloatArray, rows: list[RowSampling]) -> float:
     begin = time.perf_counter()
     sample(logits, rows)
     return time.perf_counter() - begin
+
+
+def test_private_row_is_drawn_anew_whatever_its_seed() -> None:
+    logits = np.zeros((1, 64), np.float32)
+    row = RowSampling(temperature=1.0, private_clip=1.0, seed=5, position=9)
+    assert len({sample(logits, [row])[0].token_id for _ in range(60)}) > 10
+
+
+def test_private_row_bounds_what_the_likeliest_token_gains() -> None:
+    logits = np.zeros((1, 4), np.float32)
+    logits[0, 2] = 1000.0
+    row = RowSampling(temperature=1.0, private_clip=0.5)
+    drawn = [sample(logits, [row])[0].token_id for _ in range(600)]
+    # exp(1) / (exp(1) + 3) = 0.475 for the bounded logits, where the plain softmax gives 1.
+    assert 0.35 < drawn.count(2) / len(drawn) < 0.6
+
+
+def test_private_row_of_numbers_that_are_none_is_drawn_all_the_same() -> None:
+    logits = np.array([[np.nan, np.inf, -np.inf, 0.0]], np.float32)
+    [token] = sample(logits, (RowSampling(temperature=1.0, private_clip=1.0),))
+    assert 0 <= token.token_id < 4

@@ -39,6 +39,9 @@ rows = st.builds(
     position=INT64,
     logprobs=INT32,
     seen=st.none() | st.integers(0, 5).flatmap(lambda size: ints(np.int64, size)),
+    private_clip=REALS,
+    draft_limit=INT32,
+    draft_confidence=REALS,
 )
 
 
@@ -66,14 +69,30 @@ def encode_batches(draw: st.DrawFn) -> EncodeBatch:
 
 
 sizes = st.integers(0, 5)
+PACKED_TRACES = st.lists(st.tuples(TIMES, TIMES, TIMES), max_size=4).map(
+    lambda traces: b"".join(TRACE.pack(*t) for t in traces)
+)
 hidden = st.builds(
     Hidden,
     INT64,
     st.tuples(sizes, sizes).flatmap(lambda shape: floats(*shape))
     | st.tuples(sizes, sizes, sizes).flatmap(lambda shape: floats(*shape)),
-    st.lists(st.tuples(TIMES, TIMES, TIMES), max_size=4).map(lambda traces: b"".join(TRACE.pack(*t) for t in traces)),
+    PACKED_TRACES,
+) | st.builds(
+    Hidden,
+    INT64,
+    st.tuples(sizes, sizes).flatmap(lambda shape: floats(*shape)),
+    PACKED_TRACES,
+    st.tuples(sizes, sizes).flatmap(lambda shape: ints(np.int64, shape)),
 )
-tokens = st.builds(SampledToken, INT64, st.none() | REALS, st.lists(st.tuples(INT64, REALS), max_size=3).map(tuple))
+tokens = st.builds(
+    SampledToken,
+    INT64,
+    st.none() | REALS,
+    st.lists(st.tuples(INT64, REALS), max_size=3).map(tuple),
+    st.booleans(),
+    st.integers(0, 2**16 - 1),
+)
 results = (
     st.builds(
         lambda n, found, traces: BatchResult(n, "decode", tokens=found, traces=traces),
@@ -152,7 +171,7 @@ def test_cut_or_longer_payload_is_refused(message: Message) -> None:
 def test_another_version_is_refused_with_the_way_out() -> None:
     head, payload = wire.encode(Control("probe"))
     other = bytes(head[:2]) + bytes([wire.VERSION + 1]) + bytes(head[3:])
-    with pytest.raises(wire.WireError, match="run version 1 on every node"):
+    with pytest.raises(wire.WireError, match=f"run version {wire.VERSION} on every node"):
         wire.decode(other, payload)
 
 

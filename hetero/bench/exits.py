@@ -1,0 +1,122 @@
+"""How much faster an encoder answers with its exits than without any: the same texts, measured in turn.
+
+The baseline is a runtime of its own whose stages have neither heads nor cuts. Knows runtimes, texts and labels.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from adaptive.modes import AdaptiveChoice, ExitMode
+from hetero.batch import FloatArray, IntArray
+from hetero.encoding import Vectors
+from hetero.runtime import Runtime
+
+#: Texts of one call, in batches, and calls in flight: enough that a batch is never waited for.
+_BATCHES_A_CALL, _CALLS = 8, 4
+_SETTLE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """All texts once: seconds, class logits [N, C], and the depth of each [N]."""
+
+    seconds: float
+    logits: FloatArray
+    depths: IntArray
+
+    @property
+    def answers(self) -> FloatArray:
+        found: FloatArray = self.logits.argmax(axis=1)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRates:
+    """Texts a second without heads, with exits, and with exits loaded and switched off: medians of the rounds.
+
+    `speedup` and `off_ratio` are medians of each round's ratio to the baseline. `disagreement`: of answers with exits
+    from those without heads. `mean_depth` in blocks. Accuracies are None without labels.
+    """
+
+    batch: int
+    full_texts_per_second: float
+    exit_texts_per_second: float
+    off_texts_per_second: float
+    speedup: float
+    off_ratio: float
+    speedups: tuple[float, ...]
+    disagreement: float
+    mean_depth: float
+    depths: dict[int, int]
+    full_accuracy: float | None
+    exit_accuracy: float | None
+
+
+def measure_exits(
+    plain: Runtime,
+    exiting: Runtime,
+    texts: Sequence[str],
+    labels: Sequence[int] | None,
+    batch: int,
+    rounds: int,
+    tell: Callable[[str], None],
+) -> ExitRates:
+    """Run all texts through both runtimes, in turn, `rounds` times after a warm-up."""
+    off = AdaptiveChoice(ExitMode.OFF)
+    kinds: tuple[tuple[Runtime, AdaptiveChoice | None], ...] = ((plain, off), (exiting, None), (exiting, off))
+    found: list[list[Pass]] = []
+    for number in range(rounds + 1):
+        tell(f"round {number} of {rounds}, batch {batch}")
+        # Every other round backwards, so that drift of the machine favours none.
+        order = range(3) if number % 2 else range(2, -1, -1)
+        passes = {index: _run(*kinds[index], texts, batch) for index in order}
+        found.append([passes[index] for index in range(3)])
+    return _rates(found[1:], labels, batch)
+
+
+def _run(runtime: Runtime, choice: AdaptiveChoice | None, texts: Sequence[str], batch: int) -> Pass:
+    size = batch * _BATCHES_A_CALL
+    waiting: deque[Vectors] = deque()
+    done: list[Vectors] = []
+    begun = time.perf_counter()
+    for begin in range(0, len(texts), size):
+        if len(waiting) == _CALLS:
+            waiting[0].result()
+            done.append(waiting.popleft())
+        waiting.append(runtime.submit_classification(texts[begin : begin + size], choice))
+    done.extend(waiting)
+    logits = np.concatenate([each.result() for each in done])
+    seconds = time.perf_counter() - begun
+    # Audits run when nobody waits: they belong to no one's time.
+    time.sleep(_SETTLE_SECONDS)
+    while runtime.stats().batches_in_flight:
+        time.sleep(_SETTLE_SECONDS)
+    return Pass(seconds, logits, np.concatenate([each.depths for each in done]))
+
+
+def _rates(rounds: Sequence[Sequence[Pass]], labels: Sequence[int] | None, batch: int) -> ExitRates:
+    full, exits, off = ([each[index] for each in rounds] for index in range(3))
+    count = len(full[0].depths)
+    speedups = tuple(plain.seconds / fast.seconds for plain, fast in zip(full, exits, strict=True))
+    depths, times = np.unique(exits[0].depths, return_counts=True)
+    wanted = None if labels is None else np.asarray(labels)
+    full_rate, exit_rate, off_rate = (count / median(each.seconds for each in kind) for kind in (full, exits, off))
+    return ExitRates(
+        batch,
+        full_rate,
+        exit_rate,
+        off_rate,
+        median(speedups),
+        median(plain.seconds / slow.seconds for plain, slow in zip(full, off, strict=True)),
+        speedups,
+        float((exits[0].answers != full[0].answers).mean()),
+        float(exits[0].depths.mean()),
+        dict(zip(depths.tolist(), times.tolist(), strict=True)),
+        None if wanted is None else float((full[0].answers == wanted).mean()),
+        None if wanted is None else float((exits[0].answers == wanted).mean()),
+    )

@@ -1,0 +1,108 @@
+"""`hetero calibrate`: how early an encoder may answer, at a promise, on the pipeline that will serve."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from adaptive.bounds import Bound
+from adaptive.measures import Measure
+from hetero.cli import options
+from hetero.cli.output import file_progress, only_results_on_stdout, out, starting, table
+from hetero.cli.running import read_settings
+from hetero.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from adaptive.report import CalibrationReport
+
+Name = TypeVar("Name", Bound, Measure)
+
+Data = Annotated[
+    Path,
+    typer.Option("--data", help="Texts like those to come, one a line; labels are not needed.", metavar="FILE.tsv"),
+]
+Epsilon = Annotated[float, typer.Option("--epsilon", help="The share of answers that may differ from full depth's.")]
+Delta = Annotated[float, typer.Option("--delta", help="The chance that the promise is wrong.")]
+BoundName = Annotated[
+    str, typer.Option("--bound", help="betting (any loss), or binomial (exact for differing or not, and tighter).")
+]
+MeasureName = Annotated[
+    str | None, typer.Option("--measure", help="maximum, margin, entropy, patience, saturation, gate; None: the best.")
+]
+MostExits = Annotated[int, typer.Option("--exits", min=1, help="Exits to keep at most.")]
+
+
+def calibrate(
+    model: options.Model,
+    data: Data,
+    epsilon: Epsilon = 0.01,
+    delta: Delta = 0.1,
+    bound: BoundName = "betting",
+    measure: MeasureName = None,
+    most_exits: MostExits = 3,
+    plan: options.Plan = None,
+    precision: options.Precision = None,
+    address: options.Address = None,
+    config: options.Config = None,
+    as_json: options.Json = False,
+) -> None:
+    """Certify the exits of MODEL, through the plan that is to serve it; the report is written beside the model."""
+    from hetero.exits import calibration
+    from hetero.exits.making import encoder_config
+    from hetero.exits.storage import check_card, read_card
+    from hetero.exits.texts import read_texts_file
+    from hetero.models.source import resolve
+    from hetero.runtime import Runtime
+
+    wishes = calibration.Wishes(
+        epsilon,
+        delta,
+        _named(Bound, bound),
+        None if measure is None else _named(Measure, measure),
+        most_exits,
+    )
+    folder = resolve(model)
+    encoder = encoder_config(folder)
+    check_card(folder, read_card(folder), encoder)
+    texts = read_texts_file(data, encoder.labels).texts
+    calibration.check_sample(len(texts), wishes)
+    settings = read_settings(config, {"plan": plan, "precision": precision, "address": address})
+    with only_results_on_stdout() if as_json else nullcontext():
+        with starting() as show:
+            runtime = Runtime(
+                model, settings.plan, precision=settings.precision, address=settings.address,
+                threads=settings.threads, cache=settings.cache, exits="observe", on_progress=show,
+            )  # fmt: skip
+        with runtime, file_progress("texts") as tell:
+            report = calibration.calibrate(runtime, folder, texts, wishes, tell)
+            path = calibration.write_report(folder, report)
+        if as_json:
+            print(report.text(), end="", flush=True)
+        else:
+            _show(report, path)
+
+
+def _named(kind: type[Name], name: str) -> Name:
+    try:
+        return kind(name)
+    except ValueError:
+        raise InvalidRequestError(f"there is no {name!r}; there are {', '.join(kind)}") from None
+
+
+def _show(report: "CalibrationReport", path: Path) -> None:
+    made = table("measure", *(f">exit {depth}" for depth in report.policy.depths))
+    for name, values in report.aurocs.items():
+        mark = " *" if name == report.policy.measure else ""
+        made.add_row(f"{name}{mark}", *(f"{value:.3f}" for value in values))
+    out().print(made)
+    exits = ", ".join(map(str, report.exits)) or "none: no exit pays"
+    said = (
+        f"\nexits kept: {exits}; a head costs {report.head_blocks:.3f} of a block",
+        f"of {report.samples} texts {report.risk:.2%} differ; with {1 - report.delta:.0%} confidence at most"
+        f" {report.bounds[-1]:.2%} do, and {report.epsilon:.2%} was allowed ({report.method})",
+        f"blocks run for a text: {report.profile.mean_depth:.2f} of {report.profile.block_count} on average",
+        f"written to {path}",
+    )
+    for line in said:
+        out().print(line, markup=False)

@@ -1,0 +1,142 @@
+"""Certified thresholds for a model's exits, from texts that go through the very pipeline that will serve.
+
+Measures, gates, temperatures and the exits to keep come from the texts held out in training, so that every text given
+here counts for the certificate. Knows the runtime's observations; the statistics are `adaptive`'s.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from adaptive.bounds import Bound
+from adaptive.certify import certification_floor, certify, sequence_bounds
+from adaptive.errors import CalibrationError
+from adaptive.fitting import best_measure, fit_policy, rank_measures
+from adaptive.keeping import Kept, keep_exits
+from adaptive.measures import Floats, Measure
+from adaptive.policy import ExitPolicy
+from adaptive.profile import profile_of
+from adaptive.replay import Observations, all_scores, grid, outcome
+from adaptive.report import CalibrationReport
+from hetero.exits.costs import head_cost_blocks
+from hetero.exits.opening import fingerprint_of
+from hetero.exits.storage import REPORT, ExitCard, exits_folder, read_card, read_held_out
+from hetero.runtime import Runtime
+
+#: Texts of one call.
+_CHUNK = 512
+#: What part of epsilon the held-out texts may differ by where exits are chosen: a certificate leaves about that.
+_PLANNED_SHARE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is to be certified: with confidence 1 - `delta` a disagreement of at most `epsilon`.
+
+    `measure` None takes the one that ranks best. At most `most_exits` exits are kept.
+    """
+
+    epsilon: float = 0.01
+    delta: float = 0.1
+    bound: Bound = Bound.BETTING
+    measure: Measure | None = None
+    most_exits: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is decided before the first text of the certificate is seen."""
+
+    policy: ExitPolicy
+    kept: Kept
+    thresholds: tuple[float, ...]
+    aurocs: dict[Measure, tuple[float, ...]]
+
+
+def observe(
+    runtime: Runtime, card: ExitCard, texts: Sequence[str], tell: Callable[[int, int], None] = lambda done, whole: None
+) -> Observations:
+    """Every text at full depth with what each exit said, through a runtime started with ``observe``."""
+    pieces = []
+    for begin in range(0, len(texts), _CHUNK):
+        found = runtime.submit_observation(texts[begin : begin + _CHUNK])
+        pieces.append((found.result(), found.seen))
+        tell(min(begin + _CHUNK, len(texts)), len(texts))
+    final = np.concatenate([vectors for vectors, _ in pieces])
+    seen = np.concatenate([each for _, each in pieces if each is not None])
+    return Observations(seen[..., :-1], seen[..., -1], final, card.depths, card.block_count)
+
+
+def plan_exits(held_out: Observations, head_blocks: float, wishes: Wishes) -> Plan:
+    """Choose measure, exits and the thresholds to test, on texts that are no part of the certificate."""
+    policy = fit_policy(held_out)
+    aurocs = rank_measures(policy, held_out)
+    measure = wishes.measure or best_measure(aurocs)
+    policy = ExitPolicy(measure, policy.depths, policy.temperatures, policy.gates)
+    most = max(_PLANNED_SHARE * wishes.epsilon, 1.5 / len(held_out))
+    kept = keep_exits(policy, held_out, head_blocks, most, wishes.most_exits)
+    return Plan(policy, kept, grid(all_scores(policy, held_out, kept.exits)), aurocs)
+
+
+def losses_of(plan: Plan, seen: Observations) -> Floats:
+    """Whether each text's answer differs at each of the plan's thresholds, 0 or 1, [thresholds, N]."""
+    scores = all_scores(plan.policy, seen, plan.kept.exits)
+    return np.array([outcome(scores, limit, seen).disagrees for limit in plan.thresholds], np.float64)
+
+
+def check_sample(count: int, wishes: Wishes) -> None:
+    """Raise CalibrationError, before anything is started, for fewer texts than can certify anything."""
+    floor = certification_floor(wishes.epsilon, wishes.delta, wishes.bound)
+    if count < floor:
+        raise CalibrationError(
+            f"{count} texts cannot certify a disagreement of at most {wishes.epsilon:g} at confidence"
+            f" {1 - wishes.delta:g}; give at least {floor}, without labels if need be, or allow more"
+        )
+
+
+def calibrate(
+    runtime: Runtime, folder: Path, texts: Sequence[str], wishes: Wishes, tell: Callable[[int, int], None]
+) -> CalibrationReport:
+    """Certify the exits beside the model in `folder`, which `runtime` runs, started with ``observe``.
+
+    Raises CalibrationError or ModelError.
+    """
+    check_sample(len(texts), wishes)
+    card, head_blocks = read_card(folder), head_cost_blocks(folder)
+    plan = plan_exits(read_held_out(folder, card), head_blocks, wishes)
+    seen = observe(runtime, card, texts, tell)
+    losses = losses_of(plan, seen)
+    found = certify(plan.thresholds, losses, wishes.epsilon, wishes.delta, wishes.bound)
+    # The first threshold stops nothing and so never differs; from the floor on it is certified.
+    assert found is not None
+    after = outcome(all_scores(plan.policy, seen, plan.kept.exits), found.threshold, seen)
+    passed = found.index + 1
+    return CalibrationReport(
+        fingerprint=fingerprint_of(folder, runtime.plan, runtime.reports),
+        policy=plan.policy,
+        exits=tuple(card.depths[index] for index in plan.kept.exits),
+        thresholds=plan.thresholds[:passed],
+        epsilon=wishes.epsilon,
+        delta=wishes.delta,
+        samples=found.samples,
+        loss="the answer differs from full depth's",
+        risk=found.risk,
+        bounds=sequence_bounds(losses[:passed], wishes.delta, wishes.bound),
+        method=wishes.bound,
+        profile=profile_of(after.depths.tolist(), card.block_count),
+        head_blocks=head_blocks,
+        aurocs={str(measure): values for measure, values in plan.aurocs.items()},
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def write_report(folder: Path, report: CalibrationReport) -> Path:
+    """Write the report beside the heads, whole or not at all."""
+    path = exits_folder(folder) / REPORT
+    draft = path.with_suffix(".new")
+    draft.write_text(report.text(), encoding="utf-8")
+    draft.replace(path)
+    return path

@@ -1,0 +1,71 @@
+"""What a runtime's engine may hold and do at once, from the settings, the model and the plan. Starts nothing."""
+
+from pathlib import Path
+
+from hetero.backends.base import KvSpec
+from hetero.capacity import KvWishes, choose_kv
+from hetero.engine.settings import EngineSettings
+from hetero.errors import ConfigurationError
+from hetero.exits.opening import Wish
+from hetero.models.catalogue import describe_layers
+from hetero.models.config import DecoderConfig, ModelConfig
+from placement.types import Plan
+
+DEFAULT_CONTEXT_TOKENS = 4096
+#: How many tokens may be drafted in a step: of these the length is chosen that pays, and 0 is full depth alone.
+DRAFT_LENGTHS = (0, 2, 4, 7)
+_STORED_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def choose_context(wanted: int | None, model_tokens: int) -> int:
+    """Tokens of prompt and completion together. Raises ConfigurationError where the model does not reach so far."""
+    if wanted is None:
+        return min(model_tokens, DEFAULT_CONTEXT_TOKENS)
+    if not 1 <= wanted <= model_tokens:
+        raise ConfigurationError(f"the context is {wanted} tokens but must be from 1 to the model's {model_tokens}")
+    return wanted
+
+
+def choose_cache(folder: Path, config: ModelConfig, plan: Plan, wishes: KvWishes) -> KvSpec | None:
+    """The KV cache of a decoder on `plan`; None for an encoder."""
+    if not isinstance(config, DecoderConfig):
+        return None
+    return choose_kv(wishes, plan, describe_layers(folder, config), _STORED_BYTES.get(config.dtype, 4))
+
+
+def drafts(config: ModelConfig, plan: Plan, wish: Wish) -> bool:
+    """Whether the first stage drafts. Raises ConfigurationError where that was wished for and cannot be."""
+    if wish != "verify":
+        return False
+    if not isinstance(config, DecoderConfig):
+        raise ConfigurationError("exits draft and are verified for decoders; an encoder's stop: use `auto`")
+    if len(plan.stages) < 2:
+        end = config.block_count
+        raise ConfigurationError(
+            "the first stage drafts and those after it verify, but the plan has one stage; cut it where the exit is, "
+            f"for example cpu:0-{end // 3 or 1},cpu:{end // 3 or 1}-{end}"
+        )
+    return True
+
+
+def engine_settings(
+    kv: KvSpec | None, context_tokens: int, plan: Plan, *, drafting: bool, micro_batches: int, **limits: int
+) -> EngineSettings:
+    """`limits` are those of EngineSettings that the caller chose; `micro_batches` 0 takes as many as are useful."""
+    return EngineSettings(
+        block_count=kv.block_count if kv else 0,
+        block_tokens=kv.block_tokens if kv else 32,
+        max_context=context_tokens,
+        micro_batches=micro_batches or useful_micro_batches(plan),
+        draft_lengths=DRAFT_LENGTHS if drafting else (),
+        **limits,
+    )
+
+
+def useful_micro_batches(plan: Plan) -> int:
+    """As many batches in flight as can be computed at the same time: one a device.
+
+    Stages of one device share its cores and its memory's speed: between two of them nothing overlaps, and two
+    half-sized batches would read every weight twice.
+    """
+    return len({stage.device.name for stage in plan.stages})

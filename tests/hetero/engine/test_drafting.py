@@ -1,0 +1,73 @@
+"""With drafts the engine gives the tokens of full depth, one for one, whatever the exit proposes."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hetero.backends.base import KvSpec
+from hetero.models.source import resolve
+from hetero.pipeline.local import LocalPipeline
+from placement.types import Device, DeviceKind, Plan, Stage
+
+CPU = Device("cpu", DeviceKind.CPU, ("torch", "openvino", "onnx"), ("fp32",), 2**30)
+PROMPTS = ("Once upon a time", "Tom and Sue went", "In the beginning God created", "ROMEO: My lord")
+
+OpenSite = Callable[..., Any]
+
+
+def drafting_pipeline(folder: Path, engine: str, cuts: tuple[int, ...]) -> LocalPipeline:
+    plan = Plan(tuple(Stage(CPU, engine, first, last, "fp32") for first, last in pairwise(cuts)), "a test")
+    return LocalPipeline(folder, plan, KvSpec(128, 32, 16, 512), threads=1, drafts=True)
+
+
+@pytest.fixture(scope="module", params=["torch", "openvino", "onnx"])
+def three_drafting_stages(request: pytest.FixtureRequest, stories260k: Path) -> Iterator[LocalPipeline]:
+    pipeline = drafting_pipeline(stories260k, request.param, (0, 2, 4, 5))
+    yield pipeline
+    pipeline.close()
+
+
+def completions(open_site: OpenSite, pipeline: LocalPipeline, lengths: tuple[int, ...], **limits: Any) -> list[Any]:
+    """Four requests at once: greedy, sampled with log-probabilities, penalised, and one that ends at a stop string."""
+    with open_site(pipeline, draft_lengths=lengths, draft_confidence=0.0, **limits) as site:
+        answers = [
+            site.ask(PROMPTS[0], max_tokens=90, ignore_eos=True),
+            site.ask(PROMPTS[1], max_tokens=80, temperature=0.9, top_p=0.95, seed=5, logprobs=2, ignore_eos=True),
+            site.ask(PROMPTS[2], max_tokens=70, repetition_penalty=1.3, ignore_eos=True),
+            site.ask(PROMPTS[3], max_tokens=60, stop=("\n", "the"), temperature=0.5, seed=1),
+        ]
+        found = [(answer.token_ids, answer.text, answer.reason) for answer in answers]
+        logprobs = [each.logprob for each in answers[1].logprobs]
+        site.wait_until_empty()
+        return [found, logprobs, site.engine.stats()]
+
+
+@pytest.mark.parametrize("limits", [{}, {"block_count": 12}, {"micro_batches": 2}], ids=["roomy", "tight", "two"])
+def test_drafts_change_no_token_of_any_request(
+    open_site: OpenSite, three_drafting_stages: LocalPipeline, limits: dict[str, int]
+) -> None:
+    plain, plain_logprobs, before = completions(open_site, three_drafting_stages, (), **limits)
+    drafted, drafted_logprobs, after = completions(open_site, three_drafting_stages, (3,), **limits)
+    assert drafted == plain
+    assert drafted_logprobs == pytest.approx(plain_logprobs, abs=1e-4)
+    assert before.drafted_tokens == 0
+    assert after.drafted_tokens > 0
+
+
+def test_good_exit_saves_steps_and_the_tokens_stay(open_site_of: OpenSite) -> None:
+    """The embedded model was trained to be useful at its inner blocks."""
+    folder = resolve("tiny")
+    pipeline = drafting_pipeline(folder, "torch", (0, 4, 6))
+    found = []
+    for lengths in ((), (4,)):
+        with open_site_of(folder, pipeline, draft_lengths=lengths) as site:
+            answer = site.ask(PROMPTS[0], max_tokens=120, ignore_eos=True)
+            found.append((answer.wait().token_ids, site.engine.stats()))
+    pipeline.close()
+    (plain, before), (drafted, after) = found
+    assert drafted == plain
+    assert after.accepted_drafts > 0.6 * after.drafted_tokens
+    assert after.steps < 0.8 * before.steps

@@ -37,8 +37,7 @@ def _paired(logits: "np.ndarray[tuple[int, ...], np.dtype[np.floating]]") -> Flo
 def _gate(seen: Observations, index: int, temperature: float) -> Floats:
     logits = seen.logits[:, index]
     run = patience(answers(logits), seen.exit_answers[:, :index])
-    saturation = np.asarray(seen.saturation[:, index], np.float64)
-    return fit_gate(probabilities(logits, temperature), run, saturation, seen.agreement()[:, index])
+    return fit_gate(probabilities(logits, temperature), run, seen.agreement()[:, index])
 
 
 def rank_measures(policy: ExitPolicy, seen: Observations) -> dict[Measure, tuple[float, ...]]:

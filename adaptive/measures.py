@@ -72,16 +72,16 @@ def patience(current: NDArray[np.int64], earlier: NDArray[np.int64]) -> Floats:
     return found
 
 
-def features(shares: Floats, run: Floats, saturation: Floats) -> Floats:
-    """What a learned gate looks at, [N, 6]: the measures, and the margin on a scale without an end."""
+def features(shares: Floats, run: Floats) -> Floats:
+    """What a learned gate looks at, [N, 5]: measures that do not depend on where the blocks before are cut."""
     gap = margin(shares)
     clipped = np.clip(gap, 1e-6, 1 - 1e-6)
-    columns = (np.ones_like(gap), maximum(shares), np.log(clipped / (1 - clipped)), certainty(shares), run, saturation)
+    columns = (np.ones_like(gap), shares.max(axis=-1), np.log(clipped / (1 - clipped)), certainty(shares), run)
     return np.stack(columns, axis=1)
 
 
 def scores(measure: Measure, shares: Floats, run: Floats, saturation: Floats, gate: Floats | None = None) -> Floats:
-    """The score [N] of `measure` from probabilities [N, C], patience [N] and saturation [N]; `gate`: weights [6]."""
+    """The score [N] of `measure` from probabilities [N, C], patience [N] and saturation [N]; `gate`: weights [5]."""
     if measure is Measure.MAXIMUM:
         return maximum(shares)
     if measure is Measure.MARGIN:
@@ -94,5 +94,5 @@ def scores(measure: Measure, shares: Floats, run: Floats, saturation: Floats, ga
     if measure is Measure.SATURATION:
         return saturation
     assert gate is not None, "a gate has weights"
-    found: Floats = 1 / (1 + np.exp(-np.clip(features(shares, run, saturation) @ gate, -60, 60)))
+    found: Floats = 1 / (1 + np.exp(-np.clip(features(shares, run) @ gate, -60, 60)))
     return found

@@ -32,7 +32,7 @@ class ExitView:
 
 @dataclass(frozen=True, slots=True)
 class ExitPolicy:
-    """One measure over exits at `depths`, with a temperature and for `Measure.GATE` six weights for each of them."""
+    """One measure over exits at `depths`, with a temperature and for `Measure.GATE` five weights for each of them."""
 
     measure: Measure
     depths: tuple[int, ...]
@@ -51,7 +51,8 @@ class ExitPolicy:
     def score(self, view: ExitView) -> Floats:
         """How safe it is to stop, [N], higher is safer."""
         shares = probabilities(view.logits, self.temperatures[view.index])
-        run = patience(answers(view.logits), view.earlier)
+        looks_back = self.measure in (Measure.PATIENCE, Measure.GATE)
+        run = patience(answers(view.logits), view.earlier) if looks_back else np.zeros(len(shares))
         gate = np.array(self.gates[view.index]) if self.gates else None
         return scores(self.measure, shares, run, np.asarray(view.saturation, np.float64), gate)
 

@@ -39,9 +39,9 @@ def fit_temperature(logits: NDArray[np.floating], full_answers: NDArray[np.int64
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
 
 
-def fit_gate(shares: Floats, run: Floats, saturation: Floats, right: NDArray[np.bool_]) -> Floats:
-    """Weights [6] of a logistic gate on `features` that tells right answers from wrong ones; with a ridge penalty."""
-    x = features(shares, run, saturation)
+def fit_gate(shares: Floats, run: Floats, right: NDArray[np.bool_]) -> Floats:
+    """Weights [5] of a logistic gate on `features` that tells right answers from wrong ones; with a ridge penalty."""
+    x = features(shares, run)
     signs = np.where(right, 1.0, -1.0)
 
     def loss(weights: Floats) -> tuple[float, Floats]:

@@ -26,6 +26,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores it for what it runs in the background, and every process of the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_ALL_CORES = sorted(os.sched_getaffinity(0))
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Two runs at once, each with as many threads as cores, would wait for one another at every step.
+    os.sched_setaffinity(0, {_ALL_CORES[int(_worker.removeprefix("gw")) % len(_ALL_CORES)]})
+
 _MODELS = Path(__file__).parent / "models"
 
 
@@ -51,6 +56,15 @@ def own_home() -> Iterator[Path]:
     """The temporary home in which Ray's token and every cache of this run live."""
     yield Path(_HOME.name)
     _HOME.cleanup()
+
+
+@pytest.fixture(scope="module")
+def all_cores() -> Iterator[None]:
+    """Every core of the machine, for tests that are about cores, also where tests run beside one another."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _ALL_CORES)
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(scope="session")

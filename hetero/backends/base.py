@@ -28,10 +28,14 @@ class KvSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExitSpec:
-    """The exits that stages are to have: `policy` decides at its depths, by the heads beside the model of `digest`."""
+    """The exits that stages are to have: `policy` decides, by the heads beside the model, of `digest`, at `cuts`.
+
+    Blocks are cut only there: each cut costs a call of the engine, which adapts to another shape of batch.
+    """
 
     policy: ExitPolicy
     digest: str
+    cuts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from hetero.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from adaptive.report import CalibrationReport
+    from hetero.runtime import Runtime
 
 Name = TypeVar("Name", Bound, Measure)
 
@@ -68,15 +69,18 @@ def calibrate(
     texts = read_texts_file(data, encoder.labels).texts
     calibration.check_sample(len(texts), wishes)
     settings = read_settings(config, {"plan": plan, "precision": precision, "address": address})
-    with only_results_on_stdout() if as_json else nullcontext():
+
+    def start(exits: tuple[int, ...]) -> "Runtime":
         with starting() as show:
-            runtime = Runtime(
+            return Runtime(
                 model, settings.plan, precision=settings.precision, address=settings.address,
-                threads=settings.threads, cache=settings.cache, exits="observe", on_progress=show,
+                threads=settings.threads, cache=settings.cache, exits=exits, on_progress=show,
             )  # fmt: skip
-        with runtime, file_progress("texts") as tell:
-            report = calibration.calibrate(runtime, folder, texts, wishes, tell)
-            path = calibration.write_report(folder, report)
+
+    with only_results_on_stdout() if as_json else nullcontext():
+        with file_progress("texts") as tell:
+            report = calibration.calibrate(start, folder, texts, wishes, tell)
+        path = calibration.write_report(folder, report)
         if as_json:
             print(report.text(), end="", flush=True)
         else:

@@ -4,6 +4,7 @@ A batch comes back whole, or where exits are on in parts, and mixed with rows of
 who waits for the answers nor what they mean.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -28,15 +29,19 @@ class Flights(Generic[T]):
 
     def __init__(self) -> None:
         self._texts: dict[int, dict[int, T]] = {}
+        self._whole: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._texts)
+        """Batches' worth of texts: a batch of which some are answered counts by what is left of it."""
+        return math.ceil(sum(len(left) / self._whole[number] for number, left in self._texts.items()) - 1e-9)
 
     def begin(self, batch_id: int, texts: list[T]) -> None:
         self._texts[batch_id] = dict(enumerate(texts))
+        self._whole[batch_id] = len(texts)
 
     def end(self, batch_id: int) -> list[T]:
         """The batch will not come back: its texts without an answer, none where it came back before."""
+        self._whole.pop(batch_id, None)
         return list(self._texts.pop(batch_id, {}).values())
 
     def fits(self, result: BatchResult) -> bool:
@@ -63,8 +68,9 @@ class Flights(Generic[T]):
         texts = self._texts.get(batch_id, {})
         text = texts.pop(row, None)
         if text is not None and not texts:
-            del self._texts[batch_id]
+            del self._texts[batch_id], self._whole[batch_id]
         return text
 
     def clear(self) -> None:
         self._texts.clear()
+        self._whole.clear()

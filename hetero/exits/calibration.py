@@ -98,16 +98,25 @@ def check_sample(count: int, wishes: Wishes) -> None:
 
 
 def calibrate(
-    runtime: Runtime, folder: Path, texts: Sequence[str], wishes: Wishes, tell: Callable[[int, int], None]
+    start: Callable[[tuple[int, ...]], Runtime],
+    folder: Path,
+    texts: Sequence[str],
+    wishes: Wishes,
+    tell: Callable[[int, int], None] = lambda done, whole: None,
 ) -> CalibrationReport:
-    """Certify the exits beside the model in `folder`, which `runtime` runs, started with ``observe``.
+    """Certify exits of the model in `folder`: choose them, `start` a runtime with just them, and run all texts.
 
     Raises CalibrationError or ModelError.
     """
     check_sample(len(texts), wishes)
     card, head_blocks = read_card(folder), head_cost_blocks(folder)
     plan = plan_exits(read_held_out(folder, card), head_blocks, wishes)
-    seen = observe(runtime, card, texts, tell)
+    exits = tuple(card.depths[index] for index in plan.kept.exits)
+    if not exits:
+        raise CalibrationError(f"no exit of {folder} pays; train others, or allow more than {wishes.epsilon:g}")
+    with start(exits) as runtime:
+        seen = observe(runtime, card, texts, tell)
+        fingerprint = fingerprint_of(folder, runtime.plan, runtime.reports)
     losses = losses_of(plan, seen)
     found = certify(plan.thresholds, losses, wishes.epsilon, wishes.delta, wishes.bound)
     # The first threshold stops nothing and so never differs; from the floor on it is certified.
@@ -115,9 +124,9 @@ def calibrate(
     after = outcome(all_scores(plan.policy, seen, plan.kept.exits), found.threshold, seen)
     passed = found.index + 1
     return CalibrationReport(
-        fingerprint=fingerprint_of(folder, runtime.plan, runtime.reports),
+        fingerprint=fingerprint,
         policy=plan.policy,
-        exits=tuple(card.depths[index] for index in plan.kept.exits),
+        exits=exits,
         thresholds=plan.thresholds[:passed],
         epsilon=wishes.epsilon,
         delta=wishes.delta,

@@ -25,8 +25,8 @@ from placement import Plan, format_plan
 logger = logging.getLogger(__name__)
 
 #: `auto`: where a report fits; `observe`: all exits are looked at and nothing stops; `off`: the stages have none.
-#: `verify`: for decoders, whose first stage then drafts.
-Wish = Literal["auto", "off", "observe", "verify"]
+#: Some depths: exits at these are looked at. `verify`: for decoders, whose first stage then drafts.
+Wish = Literal["auto", "off", "observe", "verify"] | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,15 @@ class Opened:
 
 
 def open_exits(folder: Path, config: ModelConfig, plan: Plan, wish: Wish) -> Opened:
-    """The exits of the model in `folder` under `plan`. Raises ModelError only where `observe` was wished for."""
+    """The exits of the model in `folder` under `plan`. Raises ModelError only where they are to be observed."""
     if wish == "off" or not isinstance(config, EncoderConfig):
         return Opened(None, None, "exits were not asked for" if wish == "off" else "the model is a decoder")
-    if wish == "observe":
+    if wish == "observe" or isinstance(wish, tuple):
         card = read_card(folder)
         check_card(folder, card, config)
         plain = ExitPolicy(Measure.MAXIMUM, card.depths, (1.0,) * len(card.depths))
-        return Opened(ExitSpec(plain, heads_digest(folder)), None, "the exits are only observed")
+        cuts = card.depths if wish == "observe" else wish
+        return Opened(ExitSpec(plain, heads_digest(folder), cuts), None, "the exits are only observed")
     if not has_exits(folder):
         return Opened(None, None, "the model has no exits; train them with `hetero train-exits`")
     return _by_report(folder, config, plan)
@@ -63,7 +64,8 @@ def _by_report(folder: Path, config: EncoderConfig, plan: Plan) -> Opened:
     except (ModelError, AdaptiveError) as error:
         logger.warning("%s", error)
         return Opened(None, None, str(error))
-    return Opened(ExitSpec(report.policy, heads_digest(folder)), report, "calibrated on this deployment")
+    spec = ExitSpec(report.policy, heads_digest(folder), report.exits)
+    return Opened(spec if report.exits else None, report, "calibrated on this deployment")
 
 
 def make_control(

@@ -1,29 +1,34 @@
-"""Where batches are formed anew: rows that survived an exit wait, before a stage of fixed shapes, for others like them.
+"""Where batches are formed anew: rows that survived an exit wait for others of about their length.
 
-On such a device a batch of one row costs what a full one does. A row waits no longer than a deadline. Knows rows of one
-padded length; knows no messages and no device.
+A call of an engine costs something by itself, and on a device of fixed shapes one row costs what a full batch does. A
+row waits no longer than a deadline. Knows rows and their padded lengths; knows no messages and no device.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hetero.batch import EncodeBatch, ExitRows, FloatArray
 from hetero.pipeline.base import TRACE
 
-#: How long a row waits for company at most.
-WAIT_SECONDS = 0.005
+Number = TypeVar("Number", np.int64, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A batch to run now: as long as its longest row is padded; `traces` are packed, with the rows' times summed."""
+    """A batch to run: as long as its longest row is padded; `traces` are packed, with the rows' times summed.
+
+    `pooled` float32 [B, K] is what the last cut gave, where there was one in this stage.
+    """
 
     batch: EncodeBatch
     hidden: FloatArray
     traces: bytes
+    pooled: FloatArray | None = None
 
 
 @dataclass(slots=True)
@@ -39,28 +44,45 @@ class _Waiting:
 
 
 class ReformBuffer:
-    """Gathers up to `rows` rows of one padded length, or those that are there `wait_seconds` after the first."""
+    """Gathers rows until there are `rows` of about one length, or `wait_seconds` are over since the first came.
+
+    With `whole`, groups leave with exactly `rows` rows and of one length, as fixed shapes want them; else with at least
+    so many, and lengths up to the same power of two together: what little is padded costs less than another call.
+    """
 
     def __init__(
-        self, rows: int, wait_seconds: float = WAIT_SECONDS, clock: Callable[[], float] = time.monotonic
+        self, rows: int, wait_seconds: float, whole: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._rows, self._wait_seconds, self._clock = rows, wait_seconds, clock
+        self._rows, self._wait_seconds, self._whole, self._clock = rows, wait_seconds, whole, clock
         self._waiting: dict[int, _Waiting] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
     def add(self, group: Group) -> Iterator[Group]:
-        """Take rows in; yields a group for every `rows` rows of this length that are there now."""
+        """Take rows in; yields groups that are full now."""
         length = group.hidden.shape[1]
-        waiting = self._waiting.setdefault(length, _Waiting([], self._clock()))
+        key = length if self._whole else 1 << (length - 1).bit_length()
+        waiting = self._waiting.setdefault(key, _Waiting([], self._clock()))
         waiting.groups.append(group)
         if waiting.rows < self._rows:
             return
-        merged = _merged(self._waiting.pop(length).groups)
-        whole = len(merged.hidden) // self._rows * self._rows
-        for begin in range(0, whole, self._rows):
+        merged = _merged(self._waiting.pop(key).groups)
+        if not self._whole:
+            yield merged
+            return
+        full = len(merged.hidden) // self._rows * self._rows
+        for begin in range(0, full, self._rows):
             yield _part(merged, slice(begin, begin + self._rows), first=begin == 0)
-        if whole < len(merged.hidden):
-            left = _part(merged, slice(whole, None), first=False)
-            self._waiting[length] = _Waiting([left], self._clock())
+        if full < len(merged.hidden):
+            self._waiting[key] = _Waiting([_part(merged, slice(full, None), first=False)], self._clock())
+
+    def one(self) -> Group | None:
+        """What has waited longest, whether it is full or not; None where nothing waits."""
+        if not self._waiting:
+            return None
+        key = min(self._waiting, key=lambda each: self._waiting[each].since)
+        return _merged(self._waiting.pop(key).groups)
 
     def overdue(self) -> Iterator[Group]:
         """What has waited long enough."""
@@ -88,6 +110,7 @@ class ReformBuffer:
 def _merged(groups: list[Group]) -> Group:
     if len(groups) == 1:
         return groups[0]
+    length = max(group.hidden.shape[1] for group in groups)
     batches = [group.batch for group in groups]
     exits = [batch.exits for batch in batches if batch.exits is not None]
     rows = ExitRows(
@@ -95,24 +118,35 @@ def _merged(groups: list[Group]) -> Group:
         np.concatenate([each.limits for each in exits]),
         np.concatenate([each.seen for each in exits]),
     )
-    batch = EncodeBatch(
-        _number(rows),
-        np.concatenate([each.token_ids for each in batches]),
-        np.concatenate([each.attention_mask for each in batches]),
-        np.concatenate([each.token_types for each in batches]),
-        rows,
+    names = ("token_ids", "attention_mask", "token_types")
+    token_ids, mask, types = (_joined([getattr(batch, name) for batch in batches], length) for name in names)
+    pooled = [group.pooled for group in groups if group.pooled is not None]
+    return Group(
+        EncodeBatch(_number(rows), token_ids, mask, types, rows),
+        _joined([group.hidden for group in groups], length),
+        _summed([group.traces for group in groups]),
+        np.concatenate(pooled) if len(pooled) == len(groups) else None,
     )
-    return Group(batch, np.concatenate([group.hidden for group in groups]), _summed([group.traces for group in groups]))
+
+
+def _joined(arrays: list[NDArray[Number]], length: int) -> NDArray[Number]:
+    """Rows of arrays [B, L, ...] one after another, padded with zeros, which the mask leaves out, to one length."""
+    joined = np.zeros((sum(map(len, arrays)), length, *arrays[0].shape[2:]), arrays[0].dtype)
+    begin = 0
+    for array in arrays:
+        joined[begin : begin + len(array), : array.shape[1]] = array
+        begin += len(array)
+    return joined
 
 
 def _part(group: Group, rows: slice, first: bool) -> Group:
     """Some rows; the times of all go with the first part, so that none is counted twice."""
-    exits = group.batch.exits
+    exits, batch = group.batch.exits, group.batch
     assert exits is not None
     kept = ExitRows(exits.ids[rows], exits.limits[rows], exits.seen[rows])
-    batch = group.batch
     part = EncodeBatch(_number(kept), batch.token_ids[rows], batch.attention_mask[rows], batch.token_types[rows], kept)
-    return Group(part, group.hidden[rows], group.traces if first else blank(group.traces))
+    pooled = None if group.pooled is None else group.pooled[rows]
+    return Group(part, group.hidden[rows], group.traces if first else blank(group.traces), pooled)
 
 
 def _number(rows: ExitRows) -> int:

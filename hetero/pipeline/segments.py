@@ -4,7 +4,7 @@ A cut costs a call of the engine and no hop. Rows that stop are answered at once
 padded no further than they need. Knows compiled slices, heads and one batch; knows no messages.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,10 +39,14 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Survivors:
-    """Rows that go on to the next stage: the batch closed up, and its hidden states float32 [B, L, D]."""
+    """Rows that go on: the batch closed up, its hidden states float32 [B, L, D], and those pooled at the last cut.
+
+    The hidden states may be the engine's own, until the next run.
+    """
 
     batch: EncodeBatch
-    hidden: FloatArray
+    hidden: FloatArray | None
+    pooled: FloatArray | None = None
 
 
 class SegmentedSlice:
@@ -62,28 +66,28 @@ class SegmentedSlice:
             raise BackendError("The slice is closed.")
         return hidden
 
-    def stops(self, batch: EncodeBatch, hidden: FloatArray | None) -> Iterator[Stopped | Survivors]:
-        """Run the batch; yields rows as they stop, and at last those that are left, where there are any."""
-        before = None if hidden is None else pool(hidden, batch.attention_mask)
-        for segment in self._segments:
-            hidden = segment.slice.run(batch, hidden)
-            if segment.head is None:
-                continue
-            # Observing the exit costs a reduction and two small products; nobody asks: not even that.
-            asked = ~np.isnan(_exits(batch).limits[:, segment.number])
-            if not asked.any():
-                before = None
-                continue
-            pooled = pool(hidden, batch.attention_mask)
-            stop = self._look(segment, segment.head, batch, asked, pooled, before)
-            before = pooled
-            if stop.any():
-                yield self._stopped(segment, segment.head, batch, stop)
-                if stop.all():
-                    return
-                batch, hidden, before = _closed_up(batch, hidden, before, ~stop)
-        assert hidden is not None
-        yield self._last(batch, hidden)
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def advance(self, number: int, entering: Survivors) -> tuple[Stopped | None, Survivors | None]:
+        """Run piece `number` on rows: those that stop behind it, and those that go on, where there are any."""
+        segment, batch = self._segments[number], entering.batch
+        before = entering.pooled
+        if before is None and entering.hidden is not None:
+            before = pool(entering.hidden, batch.attention_mask)
+        hidden = segment.slice.run(batch, entering.hidden)
+        if segment.head is None:
+            return self._last(batch, hidden)
+        # Observing the exit costs a reduction and two small products; nobody asks: not even that.
+        asked = ~np.isnan(_exits(batch).limits[:, segment.number])
+        if not asked.any():
+            return None, Survivors(batch, hidden)
+        pooled = pool(hidden, batch.attention_mask)
+        stop = self._look(segment, segment.head, batch, asked, pooled, before)
+        if not stop.any():
+            return None, Survivors(batch, hidden, pooled)
+        stopped = self._stopped(segment, batch, stop)
+        return stopped, None if stop.all() else _closed_up(batch, hidden, pooled, ~stop)
 
     def _look(
         self,
@@ -108,17 +112,17 @@ class SegmentedSlice:
         passed = np.where(np.isnan(earlier[:, :, 0]), -1, answers(earlier)) if number else _none(len(pooled))
         return self._policy.decide(ExitView(number, logits, passed, saturation), limits)
 
-    def _stopped(self, segment: Segment, head: ExitHead, batch: EncodeBatch, stop: NDArray[np.bool_]) -> Stopped:
+    def _stopped(self, segment: Segment, batch: EncodeBatch, stop: NDArray[np.bool_]) -> Stopped:
         exits = _exits(batch)
         seen = exits.seen[stop]
         logits = seen[:, segment.number, :-1] / np.float32(self._policy.temperatures[segment.number])
         return Stopped(logits, ExitAnswers(exits.ids[stop], segment.last, seen))
 
-    def _last(self, batch: EncodeBatch, hidden: FloatArray) -> Stopped | Survivors:
+    def _last(self, batch: EncodeBatch, hidden: FloatArray) -> tuple[Stopped | None, Survivors | None]:
         if not self._ends:
-            return Survivors(batch, hidden)
+            return None, Survivors(batch, hidden)
         exits = _exits(batch)
-        return Stopped(hidden.copy(), ExitAnswers(exits.ids, self._segments[-1].last, exits.seen))
+        return Stopped(hidden.copy(), ExitAnswers(exits.ids, self._segments[-1].last, exits.seen)), None
 
     def close(self) -> None:
         for segment in self._segments:
@@ -135,9 +139,7 @@ def _none(rows: int) -> LongArray:
     return np.zeros((rows, 0), np.int64)
 
 
-def _closed_up(
-    batch: EncodeBatch, hidden: FloatArray, pooled: FloatArray, rows: NDArray[np.bool_]
-) -> tuple[EncodeBatch, FloatArray, FloatArray]:
+def _closed_up(batch: EncodeBatch, hidden: FloatArray, pooled: FloatArray, rows: NDArray[np.bool_]) -> Survivors:
     """The chosen rows, padded to the usual length that the longest of them needs."""
     exits = _exits(batch)
     mask = batch.attention_mask[rows]
@@ -147,7 +149,7 @@ def _closed_up(
     closed = EncodeBatch(
         batch.batch_id, batch.token_ids[rows, :length], mask[:, :length], batch.token_types[rows, :length], kept
     )
-    return closed, np.ascontiguousarray(hidden[rows, :length]), pooled[rows]
+    return Survivors(closed, np.ascontiguousarray(hidden[rows, :length]), pooled[rows])
 
 
 def _joined(reports: Sequence[SliceReport]) -> SliceReport:

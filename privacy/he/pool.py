@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Answers to one ciphertext, and the seconds that the worker computed."""
+    """Answers to one ciphertext, and the CPU seconds that they took the worker, reading and writing included."""
 
     answers: tuple[bytes, ...]
     seconds: float

@@ -27,7 +27,7 @@ def test_accuracy_falls_with_epsilon_and_comes_back(minilm: Path) -> None:
     assert lines["none", None].accuracy > 0.95
     for name in ("randomised response", "exponential mechanism", "local DP, 2 numbers"):
         assert lines[name, 0.1].accuracy < 0.7
-        assert lines[name, 30.0].accuracy > 0.85
+        assert lines[name, 30.0].accuracy > 0.75
     assert lines["DP-SGD head", 30.0] == Accuracy("DP-SGD head", 30.0, lines["DP-SGD head", 30.0].accuracy)
     assert lines["DP-SGD head", 30.0].accuracy > 0.95
 

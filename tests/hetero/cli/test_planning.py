@@ -19,6 +19,9 @@ Hetero = Callable[..., subprocess.CompletedProcess[str]]
 Refused = Callable[..., str]
 
 
+pytestmark = pytest.mark.usefixtures("all_cores")
+
+
 @pytest.fixture
 def profile(stories260k: Path) -> Profile:
     """A profile by which torch computes a block in 10 ms on the CPU, in 6 ms on a core, and the NPU in 1 ms."""

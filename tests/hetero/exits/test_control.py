@@ -20,9 +20,10 @@ from hetero.exits.control import ExitControl, choice_of
 
 @pytest.fixture(scope="module")
 def report(exiting_model: Path, make_texts: Callable[..., tuple[str, ...]]) -> CalibrationReport:
-    with Runtime(str(exiting_model), "cpu/torch@fp32:0-4", in_process=True, exits="observe") as runtime:
-        wishes = Wishes(epsilon=0.2)
-        return calibrate(runtime, exiting_model, make_texts(400, 1), wishes, lambda done, whole: None)
+    def start(exits: tuple[int, ...]) -> Runtime:
+        return Runtime(str(exiting_model), "cpu/torch@fp32:0-4", in_process=True, exits=exits)
+
+    return calibrate(start, exiting_model, make_texts(400, 1), Wishes(epsilon=0.2))
 
 
 def test_broken_promise_tightens_then_stops_and_says_so(report: CalibrationReport) -> None:

@@ -21,7 +21,7 @@ OFF = AdaptiveChoice(ExitMode.OFF)
 PLANS = ("cpu/torch@fp32:0-4", "cpu/torch@fp32:0-2,cpu/openvino@fp32:2-4", "cpu/openvino@fp32:0-1,cpu/torch@fp32:1-4")
 
 
-def started(model: Path, plan: str = PLANS[0], exits: str = "auto", **options: object) -> Runtime:
+def started(model: Path, plan: str = PLANS[0], exits: str | tuple[int, ...] = "auto", **options: object) -> Runtime:
     return Runtime(str(model), plan, in_process=True, exits=exits, **options)  # type: ignore[arg-type]
 
 
@@ -32,9 +32,9 @@ def calibrated(
     """The model with a report for the first of PLANS; loose, so that much stops early."""
     folder = tmp_path_factory.mktemp("calibrated") / "model"
     shutil.copytree(exiting_model, folder)
-    with started(folder, exits="observe") as runtime:
-        wishes = Wishes(epsilon=0.2, delta=0.1)
-        write_report(folder, calibrate(runtime, folder, make_texts(400, 1), wishes, lambda done, whole: None))
+    wishes = Wishes(epsilon=0.2, delta=0.1)
+    report = calibrate(lambda exits: started(folder, exits=exits), folder, make_texts(400, 1), wishes)
+    write_report(folder, report)
     return folder
 
 
@@ -129,8 +129,9 @@ def test_exits_across_actors_answer_early_and_right(
     texts = make_texts(120, 6)
     with Runtime(str(folder), plan, exits="observe") as runtime:
         full = runtime.submit_observation(texts).result()
-        wishes = Wishes(epsilon=0.2, delta=0.1)
-        write_report(folder, calibrate(runtime, folder, make_texts(400, 5), wishes, lambda done, whole: None))
+    wishes = Wishes(epsilon=0.2, delta=0.1)
+    report = calibrate(lambda exits: Runtime(str(folder), plan, exits=exits), folder, make_texts(400, 5), wishes)
+    write_report(folder, report)
     with Runtime(str(folder), plan, max_sequences=8, micro_batches=2) as runtime:
         found = runtime.submit_classification(texts)
         logits = found.result()

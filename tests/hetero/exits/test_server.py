@@ -26,9 +26,11 @@ def served(
 ) -> Iterator[tuple[Client, Server]]:
     folder = tmp_path_factory.mktemp("served") / "model"
     shutil.copytree(exiting_model, folder)
-    with Runtime(str(folder), PLAN, in_process=True, exits="observe") as runtime:
-        report = calibrate(runtime, folder, make_texts(400, 1), Wishes(0.2), lambda done, whole: None)
-        write_report(folder, report)
+
+    def start(exits: tuple[int, ...]) -> Runtime:
+        return Runtime(str(folder), PLAN, in_process=True, exits=exits)
+
+    write_report(folder, calibrate(start, folder, make_texts(400, 1), Wishes(0.2)))
     with Runtime(str(folder), PLAN, in_process=True) as runtime, Server(ServerSettings(port=0)) as server:
         server.attach(runtime)
         with connect(f"localhost:{server.port}") as client:

@@ -61,7 +61,7 @@ def test_a_payload_that_is_too_short_or_too_long_is_refused() -> None:
 
 
 def test_buffer_fills_groups_of_one_length_and_keeps_times() -> None:
-    buffer = ReformBuffer(4, 1.0, clock=lambda: 0.0)
+    buffer = ReformBuffer(4, 1.0, True, clock=lambda: 0.0)
     assert not list(buffer.add(group(1, 3))) and not list(buffer.add(group(2, 3, length=16)))
     (full,) = buffer.add(group(3, 2, seconds=2.0))
     assert full.hidden[:, 0, 0].tolist() == [1, 1, 1, 3]
@@ -72,9 +72,19 @@ def test_buffer_fills_groups_of_one_length_and_keeps_times() -> None:
     assert sorted(left) == [1, 3] and TRACE.unpack(left[1].traces)[2] == 0.0
 
 
+def test_buffer_of_any_shape_joins_lengths_up_to_a_power_of_two() -> None:
+    buffer = ReformBuffer(4, 1.0, False, clock=lambda: 0.0)
+    assert not list(buffer.add(group(1, 2, length=24))) and not list(buffer.add(group(2, 3, length=48)))
+    (full,) = buffer.add(group(3, 3, length=32))
+    assert full.hidden.shape == (5, 32, 2) and (full.hidden[:2, 24:] == 0).all()
+    assert full.batch.attention_mask.sum(axis=1).tolist() == [24, 24, 32, 32, 32]
+    left = buffer.one()
+    assert left is not None and len(left.hidden) == 3 and buffer.one() is None
+
+
 def test_buffer_lets_rows_go_at_their_deadline() -> None:
     now = [0.0]
-    buffer = ReformBuffer(4, 0.005, clock=lambda: now[0])
+    buffer = ReformBuffer(4, 0.005, True, clock=lambda: now[0])
     assert buffer.patience_seconds is None
     assert not list(buffer.add(group(1, 1)))
     assert buffer.patience_seconds == pytest.approx(0.005)
@@ -106,11 +116,11 @@ def worker_of(model: Path, first: int, last: int, exits: ExitSpec, **changes: ob
 
 @pytest.fixture(scope="module")
 def plain_exits(exiting_model: Path) -> ExitSpec:
-    return ExitSpec(ExitPolicy(Measure.MAXIMUM, (1, 2, 3), (1.0, 1.0, 1.0)), heads_digest(exiting_model))
+    return ExitSpec(ExitPolicy(Measure.MAXIMUM, (1, 2, 3), (1.0, 1.0, 1.0)), heads_digest(exiting_model), (1, 2, 3))
 
 
 def through(workers: list[ExitingWorker], message: Message) -> Iterator[Message]:
-    """Everything that comes out behind the last worker."""
+    """Everything that comes out behind the last worker; each that would be idle then says what it has to say."""
     if not workers:
         yield message
         return
@@ -119,6 +129,9 @@ def through(workers: list[ExitingWorker], message: Message) -> Iterator[Message]
         yield from through(rest, message)
     for answer in first.answers(message, 0.0):
         yield from through(rest, answer)
+    while first.patience_seconds == 0.0:
+        for answer in first.overdue():
+            yield from through(rest, answer)
 
 
 def test_rows_leave_two_stages_where_their_limits_say(exiting_model: Path, plain_exits: ExitSpec) -> None:
@@ -139,7 +152,7 @@ def test_rows_leave_two_stages_where_their_limits_say(exiting_model: Path, plain
 
 def test_rows_that_wait_in_a_buffer_are_answered_by_the_end(exiting_model: Path, plain_exits: ExitSpec) -> None:
     first, second = worker_of(exiting_model, 0, 2, plain_exits), worker_of(exiting_model, 2, 4, plain_exits)
-    second._buffer = ReformBuffer(4, 60.0)
+    second._static, second._waiting[0] = True, ReformBuffer(4, 60.0, True)
     observed = [[np.inf] * 3]
     out = [m for number in (1, 2, 3) for m in through([first, second], exit_batch(number, [6], observed))]
     assert out == []
@@ -155,7 +168,7 @@ def test_rows_that_wait_in_a_buffer_are_answered_by_the_end(exiting_model: Path,
 
 def test_a_failing_engine_fails_every_batch_that_had_a_row(exiting_model: Path, plain_exits: ExitSpec) -> None:
     worker = worker_of(exiting_model, 2, 4, plain_exits)
-    worker._buffer = ReformBuffer(2, 60.0)
+    worker._static, worker._waiting[0] = True, ReformBuffer(2, 60.0, True)
     for number in (1, 2):
         list(worker.answers(exit_batch(number, [6], [[np.inf] * 3]), 0.0))
     wrong = np.zeros((1, 6, 3), np.float32)
@@ -166,7 +179,7 @@ def test_a_failing_engine_fails_every_batch_that_had_a_row(exiting_model: Path, 
 
 def test_heads_that_differ_from_the_engines_are_refused(exiting_model: Path, plain_exits: ExitSpec) -> None:
     with pytest.raises(ModelError, match="every node"):
-        worker_of(exiting_model, 0, 4, ExitSpec(plain_exits.policy, "another"))
+        worker_of(exiting_model, 0, 4, ExitSpec(plain_exits.policy, "another", (1, 2, 3)))
 
 
 @pytest.mark.npu

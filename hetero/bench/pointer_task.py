@@ -27,7 +27,7 @@ class Task:
     """How many letters there are, how many hops at most, and the encoder that is trained on them."""
 
     letters: int = 8
-    hops: int = 4
+    hops: int = 3
     width: int = 48
     blocks: int = 6
     batch: int = 128

@@ -64,7 +64,7 @@ def _start(model: str, settings: "Settings", exits: Any, batch: int) -> "Runtime
     with starting() as show:
         return Runtime(
             model, settings.plan, precision=settings.precision, address=settings.address, max_sequences=batch,
-            max_batch_tokens=max(512, 128 * batch), threads=settings.threads, micro_batches=2, exits=exits,
+            max_batch_tokens=max(512, 128 * batch), threads=settings.threads, micro_batches=4, exits=exits,
             on_progress=show,
         )  # fmt: skip
 

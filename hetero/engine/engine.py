@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 #: How long to wait for a result before looking for new requests: short where another batch could go out.
 POLL_SECONDS = 0.05
 POLL_SECONDS_WITH_ROOM = 0.005
+#: Rows that survive an exit are best run with those of other batches; what has left counts no longer.
+MORE_WITH_EXITS = 2
 #: How long closing waits for the batches in flight, so that the pipeline is left empty.
 DRAIN_SECONDS = 10.0
 
@@ -52,6 +54,8 @@ class Engine:
         self._pipeline = pipeline
         self._inbox = Inbox()
         self._micro_batches = settings.micro_batches or pipeline.depth
+        if exits is not None and exits.stops_rows and not isinstance(model, DecoderConfig):
+            self._micro_batches += MORE_WITH_EXITS
         self._generation: Generation | None = None
         self._encoding: EncodeQueue | None = None
         self._work: Work

@@ -47,6 +47,11 @@ class ExitControl:
         self._tightened = 0
         self._stopped = False
 
+    @property
+    def stops_rows(self) -> bool:
+        """Whether there are thresholds at which rows may stop."""
+        return self._report is not None and bool(self._report.exits)
+
     # Any thread
 
     def limits(self, choice: AdaptiveChoice | None = None) -> Limits | None:

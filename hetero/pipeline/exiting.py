@@ -57,17 +57,18 @@ class ExitingWorker(StageWorker):
         heads = {head.depth: head for head in load_heads(spec.folder, config, own)}
         begins = [spec.first, *(depth for depth in own if depth < spec.last)]
         ends = [*begins[1:], spec.last]
-        bare = replace(spec, exits=None)
+        compiled = super()._compile
+        whole = compiled(replace(spec, exits=None), engine)
         segments = [
             Segment(
-                super(ExitingWorker, self)._compile(replace(bare, first=begin, last=end), engine),
+                whole if len(begins) == 1 else compiled(replace(spec, exits=None, first=begin, last=end), engine),
                 end,
                 heads.get(end),
                 policy.depths.index(end) if end in heads else 0,
             )
             for begin, end in zip(begins, ends, strict=True)
         ]
-        self._segmented = SegmentedSlice(segments, policy, self.is_last)
+        self._segmented = SegmentedSlice(whole, segments, policy, self.is_last)
         return self._segmented
 
     def forwards(self, message: Message) -> bool:

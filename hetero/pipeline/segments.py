@@ -50,21 +50,23 @@ class Survivors:
 
 
 class SegmentedSlice:
-    """`CompiledSlice` of several; `ends` where the last one gives the model's own answer."""
+    """`CompiledSlice` of several; `ends` where the last one gives the model's own answer.
 
-    def __init__(self, segments: Sequence[Segment], policy: ExitPolicy, ends: bool) -> None:
+    `whole` is the same blocks without a cut, for batches that ask no exit: full depth then costs what it always did.
+    """
+
+    def __init__(self, whole: CompiledSlice, segments: Sequence[Segment], policy: ExitPolicy, ends: bool) -> None:
+        self._whole = whole
         self._segments = tuple(segments)
         self._policy = policy
         self._ends = ends
-        self.report = _joined([segment.slice.report for segment in segments])
+        slices = {id(each): each for each in (whole, *(segment.slice for segment in segments))}
+        self._slices = tuple(slices.values())
+        self.report = _joined([each.report for each in self._slices])
 
     def run(self, batch: Batch, hidden: FloatArray | None) -> FloatArray:
-        """All blocks, past every exit."""
-        for segment in self._segments:
-            hidden = segment.slice.run(batch, hidden)
-        if hidden is None:
-            raise BackendError("The slice is closed.")
-        return hidden
+        """All blocks at once, past every exit."""
+        return self._whole.run(batch, hidden)
 
     def __len__(self) -> int:
         return len(self._segments)
@@ -125,8 +127,8 @@ class SegmentedSlice:
         return Stopped(hidden.copy(), ExitAnswers(exits.ids, self._segments[-1].last, exits.seen)), None
 
     def close(self) -> None:
-        for segment in self._segments:
-            segment.slice.close()
+        for each in self._slices:
+            each.close()
 
 
 def _exits(batch: EncodeBatch) -> ExitRows:

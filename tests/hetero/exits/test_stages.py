@@ -1,5 +1,6 @@
 """What a stage does with rows that stop: the wire, the buffer before fixed shapes, the way through workers."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def plain_exits(exiting_model: Path) -> ExitSpec:
 
 
 def through(workers: list[ExitingWorker], message: Message) -> Iterator[Message]:
-    """Everything that comes out behind the last worker; each that would be idle then says what it has to say."""
+    """Everything that comes out behind the last worker; one that would be idle says in time what it has to say."""
     if not workers:
         yield message
         return
@@ -129,7 +130,8 @@ def through(workers: list[ExitingWorker], message: Message) -> Iterator[Message]
         yield from through(rest, message)
     for answer in first.answers(message, 0.0):
         yield from through(rest, answer)
-    while first.patience_seconds == 0.0:
+    while (patience := first.patience_seconds) is not None and patience < 1.0:
+        time.sleep(patience)
         for answer in first.overdue():
             yield from through(rest, answer)
 
@@ -152,7 +154,7 @@ def test_rows_leave_two_stages_where_their_limits_say(exiting_model: Path, plain
 
 def test_rows_that_wait_in_a_buffer_are_answered_by_the_end(exiting_model: Path, plain_exits: ExitSpec) -> None:
     first, second = worker_of(exiting_model, 0, 2, plain_exits), worker_of(exiting_model, 2, 4, plain_exits)
-    second._static, second._waiting[0] = True, ReformBuffer(4, 60.0, True)
+    second._static, second._waiting = True, [ReformBuffer(4, 60.0, True) for _ in range(2)]
     observed = [[np.inf] * 3]
     out = [m for number in (1, 2, 3) for m in through([first, second], exit_batch(number, [6], observed))]
     assert out == []

@@ -99,7 +99,7 @@ def train_pointers(task: Task, seed: int, tell: Callable[[int, int, str], None])
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-        tell(step, task.steps, f"loss {float(loss):.3f}")
+        tell(step, task.steps, f"loss {loss.item():.3f}")
     return network.eval()
 
 

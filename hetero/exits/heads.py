@@ -27,7 +27,8 @@ class ExitHead:
 
     def logits(self, pooled: FloatArray) -> FloatArray:
         """Class logits float32 [B, C] of `pool`'s [B, 2D]."""
-        inner = np.tanh(pooled @ self.inner_weight.T + self.inner_bias)
+        # In this order: for a few rows numpy's other product takes up to twice as long.
+        inner = np.tanh((self.inner_weight @ pooled.T).T + self.inner_bias)
         logits: FloatArray = inner @ self.out_weight.T + self.out_bias
         return logits
 

@@ -134,8 +134,11 @@ def test_exits_across_actors_answer_early_and_right(
     write_report(folder, report)
     with Runtime(str(folder), plan, max_sequences=8, micro_batches=2) as runtime:
         found = runtime.submit_classification(texts)
+        whole = runtime.submit_classification(texts, OFF)
         logits = found.result()
+        # How many stay to the end differs from machine to machine, as the little model's training does.
         stayed = found.depths == 4
-        assert 0 < stayed.sum() < 120
+        assert stayed.sum() < 120
         assert np.allclose(logits[stayed], full[stayed], atol=1e-4)
+        assert np.allclose(whole.result(), full, atol=1e-4) and (whole.depths == 4).all()
         assert (logits.argmax(axis=1) != full.argmax(axis=1)).mean() < 0.35

@@ -6,7 +6,7 @@ python examples/private_documents.py [MODEL] [PLAN]
 import sys
 
 from hetero.documents import DocumentWriter
-from privacy.accounting import epsilon_of_rho
+from privacy.ledger.accounting import epsilon_of_rho
 from privacy.mechanisms import DocumentTokens
 
 NAMES = ["Max", "Rex", "Bob", "Tom", "Sam", "Ben", "Leo", "Tim", "Jim", "Ned", "Ted", "Kit", "Roy", "Pip", "Gus", "Bo"]

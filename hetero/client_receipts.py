@@ -1,7 +1,7 @@
 """Receipts on the client's side: the one that came with an answer, and whether it belongs to that answer.
 
-Knows the trailing metadata of calls and `privacy.receipts`; a client without the server's public key keeps receipts
-and believes nothing.
+Knows the trailing metadata of calls and `privacy.audit.receipts`; a client without the server's public key keeps
+receipts and believes nothing.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class Receipts:
 
 
 def _check(receipt: bytes | None, answer: bytes, public_key: bytes) -> None:
-    from privacy.receipts import verify_receipt
+    from privacy.audit.receipts import verify_receipt
 
     if receipt is None:
         raise AuditError("the answer came without a receipt; the server is not the one whose key was given")

@@ -13,10 +13,10 @@ from hetero.confinement import Confinement
 from hetero.errors import ConfigurationError
 from privacy.guard import Guard
 from privacy.guard_opening import open_guard
-from privacy.identity import Identifier
-from privacy.identity_checks import identifier_of
-from privacy.policy import Effect, Policy
-from privacy.policy_loading import load_policy
+from privacy.identity.checks import identifier_of
+from privacy.identity.identifier import Identifier
+from privacy.policy.loading import load_policy
+from privacy.policy.types import Effect, Policy
 from privacy.types import Method, Protection
 
 _OF_TEXTS = (Method.GENERATE, Method.EMBED, Method.CLASSIFY)

@@ -1,4 +1,4 @@
-"""From texts with labels to a head in a folder: vectors by a runtime, training by `privacy.training`, then the card."""
+"""From texts with labels to a head in a folder: vectors by a runtime, training by `privacy.heads`, then the card."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ from hetero.heads import Head, backbone_fingerprint, save_head
 from hetero.models.source import resolve
 from hetero.runtime import Runtime
 from privacy.errors import MechanismError
-from privacy.head_card import HeadCard
-from privacy.head_network import InputNoise
+from privacy.heads.card import HeadCard
+from privacy.heads.network import InputNoise
+from privacy.heads.training import Recipe, TrainedHead, train_head
 from privacy.mechanisms import GaussianVectors
 from privacy.mechanisms.vectors import noise_multiplier_for
-from privacy.training import Recipe, TrainedHead, train_head
 from privacy.types import Guarantee
 
 #: So many of so many, and of what.

@@ -1,6 +1,6 @@
 """Heads of a user's own: a small classifier on a model's vectors, in a folder with a card that says what it promises.
 
-Knows the folder's files and the arithmetic; `privacy.training` trains, `privacy.head_card` is the card.
+Knows the folder's files and the arithmetic; `privacy.heads.training` trains, `privacy.heads.card` is the card.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 from hetero.batch import FloatArray
 from hetero.errors import InvalidRequestError, ModelError
 from privacy.errors import MechanismError
-from privacy.head_card import HeadCard, read_card
+from privacy.heads.card import HeadCard, read_card
 
 WEIGHTS, CARD, READ_ME = "head.safetensors", "card.json", "README.md"
 #: Of each weights file so much counts from its beginning and its end: other weights differ there, and it is read fast.

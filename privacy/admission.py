@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from privacy.errors import DeniedError, EncryptionError, MechanismError, PolicyError
-from privacy.ledger_work import Reservation
+from privacy.ledger.work import Reservation
 from privacy.types import Ask, Charge, Decision, Event, MechanismSpec, Method, Owner, Protection
 
 #: Says what so many releases of a mechanism cost.

@@ -22,15 +22,15 @@ from privacy.admission import (
     decision_fields,
     price_by_mechanism,
 )
-from privacy.audit import AuditLog
-from privacy.decide import decide
+from privacy.audit.log import AuditLog
+from privacy.audit.receipting import receipt_for
+from privacy.audit.receipts import Receipt
+from privacy.audit.signing import Signer
 from privacy.errors import DeniedError, PrivacyError
-from privacy.ledger import Ledger
-from privacy.policy import Policy
-from privacy.receipting import receipt_for
-from privacy.receipts import Receipt
-from privacy.replays import ReplaySecret
-from privacy.signing import Signer
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.replays import ReplaySecret
+from privacy.policy.decide import decide
+from privacy.policy.types import Policy
 from privacy.types import Ask, Decision, Protection
 
 _TO_BE_CHECKED = frozenset({Protection.LOCAL_DP, Protection.ENCRYPTED})

@@ -10,13 +10,13 @@ Knows where things are; each thing says itself whether it can be believed.
 import contextlib
 from pathlib import Path
 
-from privacy.audit import AuditLog
+from privacy.audit.log import AuditLog
+from privacy.audit.signing import Signer, create_signer, load_signer
 from privacy.errors import AuditError
 from privacy.guard import Guard
-from privacy.ledger import Ledger
-from privacy.policy import Policy, State
-from privacy.replays import open_replay_secret
-from privacy.signing import Signer, create_signer, load_signer
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.replays import open_replay_secret
+from privacy.policy.types import Policy, State
 
 
 def open_guard(policy: Policy, *, lease_charges: int = 0) -> Guard:

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass, replace
 from itertools import product
 
-from privacy.decide import decide
-from privacy.policy import Policy, Rule
+from privacy.policy.decide import decide
+from privacy.policy.types import Policy, Rule
 from privacy.types import Ask, Method, Principal, Protection
 
 #: Long enough that the clock's own cost does not count, short enough that a busy machine leaves some blocks alone.

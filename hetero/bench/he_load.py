@@ -2,7 +2,8 @@
 
 Alone; beside a process that keeps one core busy as a worker does, which is what the cores that encrypted work takes
 cost by themselves; and beside encrypted work. The server is this process's, the plain requests come from a thread of
-it, the encrypted ones from another process, as tenants do.
+it, the encrypted ones from another process, as tenants do; it shares the worker's core, for a tenant's own computing is
+on a machine of its own.
 """
 
 import asyncio
@@ -74,7 +75,7 @@ def run(seconds: float, tell: Tell = lambda text: None) -> LoadReport:
         with _beside(_spin, core):
             parts.append(_part("a busy core", server, address, seconds))
         tell("beside encrypted work")
-        with _beside(_encrypt, address) as answered:
+        with _beside(_encrypt, core, address) as answered:
             parts.append(_part("encrypted work", server, address, seconds))
         return LoadReport(tuple(parts), answered.value)
 
@@ -117,11 +118,11 @@ def _stalls(server: Server) -> Iterator[list[float]]:
 
 
 @contextmanager
-def _beside(work: Callable[..., None], argument: object) -> Iterator[Any]:
-    """`work` in a process of its own, from its first sign of life to the end of the block."""
+def _beside(work: Callable[..., None], core: int, *arguments: object) -> Iterator[Any]:
+    """`work` in a process of its own on one core, from its first sign of life to the end of the block."""
     processes = multiprocessing.get_context("spawn")
     count = processes.Value("q", 0)
-    process = processes.Process(target=work, args=(argument, count), daemon=True)
+    process = processes.Process(target=work, args=(core, *arguments, count), daemon=True)
     process.start()
     try:
         while not count.value and process.is_alive():
@@ -132,16 +133,21 @@ def _beside(work: Callable[..., None], argument: object) -> Iterator[Any]:
         process.join()
 
 
-def _spin(core: int, count: Any) -> None:
+def _yielding(core: int) -> None:
+    """As a worker does."""
     os.sched_setaffinity(0, {core})
     os.nice(Limits().niceness)
+
+
+def _spin(core: int, count: Any) -> None:
+    _yielding(core)
     while True:
         count.value += 1
 
 
-def _encrypt(address: str, count: Any) -> None:
-    """A tenant that sends one ciphertext after the other. What it computes itself is spent before."""
-    os.nice(Limits().niceness)
+def _encrypt(core: int, address: str, count: Any) -> None:
+    """A tenant that sends one ciphertext after the other. What it encrypts is encrypted before."""
+    _yielding(core)
     vector = np.ones((1, 384)) / 384
     with EncryptedClient(address) as client:
         model = client.model("layer")

@@ -13,9 +13,9 @@ from hetero.batch import FloatArray
 from hetero.bench.inversion import Inversion, measure_inversion
 from hetero.head_training import Rows, indices, make_card, with_local_noise
 from hetero.heads import Head
+from privacy.heads.training import Recipe, train_head
 from privacy.mechanisms import ExponentialLabels, GaussianVectors, RandomisedResponse
 from privacy.mechanisms.vectors import noise_multiplier_for
-from privacy.training import Recipe, train_head
 
 #: Releases of the whole test set, or trainings, that are averaged.
 REPEATS = 3

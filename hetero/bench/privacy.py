@@ -20,9 +20,9 @@ from hetero.runtime import Runtime
 from hetero.served import Served
 from hetero.server.server import Server
 from hetero.server.settings import ServerSettings
-from privacy.decide import decide
-from privacy.identity import Presented
-from privacy.identity_keys import hash_of, make_key
+from privacy.identity.identifier import Presented
+from privacy.identity.keys import hash_of, make_key
+from privacy.policy.decide import decide
 from privacy.types import Ask, Method, Principal
 
 MODEL = "bench"

@@ -16,7 +16,7 @@ from hetero.cli.privacy_keys import app as keys
 from hetero.cli.privacy_verify import audit, receipt
 
 if TYPE_CHECKING:
-    from privacy.policy import Policy, Rule
+    from privacy.policy.types import Policy, Rule
 
 app = typer.Typer(help="Privacy policies: who may learn what, and how much is left to spend.", no_args_is_help=True)
 app.command()(explain)
@@ -30,7 +30,7 @@ PolicyFile = Annotated[Path, typer.Argument(help="A policy, YAML.", metavar="FIL
 @app.command()
 def check(file: PolicyFile, as_json: options.Json = False) -> None:
     """Say everything that is wrong with a policy, by line, and what deserves a second look. Exit code 2 if refused."""
-    from privacy.policy_loading import examine, read_policy_file
+    from privacy.policy.loading import examine, read_policy_file
 
     found = examine(read_policy_file(file), file.resolve().parent)
     warnings = _all_warnings(found.policy) if found.policy else ()
@@ -53,7 +53,7 @@ def check(file: PolicyFile, as_json: options.Json = False) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON schema of policies, for editors."""
-    from privacy.policy_schema import json_schema
+    from privacy.policy.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 

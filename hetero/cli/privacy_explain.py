@@ -10,8 +10,8 @@ from hetero.cli.output import out, print_json
 from hetero.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from privacy.explain import Remaining
-    from privacy.policy import Policy
+    from privacy.policy.explain import Remaining
+    from privacy.policy.types import Policy
     from privacy.types import Ask, Decision
 
 PolicyFile = Annotated[Path, typer.Argument(help="A policy, YAML.", metavar="FILE", show_default=False)]
@@ -37,7 +37,7 @@ def explain(
     as_json: options.Json = False,
 ) -> None:
     """Say what a policy decides, by which rule and why, what it guarantees in plain words, and the remaining budget."""
-    from privacy.policy_loading import load_policy
+    from privacy.policy.loading import load_policy
     from privacy.types import Ask, Method, Principal, Protection
 
     policy = load_policy(file)
@@ -49,7 +49,7 @@ def explain(
     if as_json:
         print_json([_document(ask, decision, remaining) for ask, decision, remaining in answers])
         return
-    from privacy.explain import explanation
+    from privacy.policy.explain import explanation
 
     for ask, decision, remaining in answers:
         out().print(_title(ask, decision), markup=False)
@@ -65,8 +65,8 @@ def _named(kind: Any, name: str, flag: str) -> Any:
 
 def _answer(policy: "Policy", variants: "list[Ask]") -> "tuple[Ask, Decision, Remaining | None]":
     """The first variant that is permitted, else the first."""
-    from privacy.decide import decide
-    from privacy.spent import remaining_of
+    from privacy.ledger.spent import remaining_of
+    from privacy.policy.decide import decide
 
     decisions = [(ask, decide(policy, ask, "explained")) for ask in variants]
     ask, decision = next((pair for pair in decisions if pair[1].allowed), decisions[0])
@@ -86,7 +86,7 @@ def _indented(text: str) -> str:
 def _document(ask: "Ask", decision: "Decision", remaining: "Remaining | None") -> dict[str, object]:
     from dataclasses import asdict
 
-    from privacy.explain import guarantee_sentence
+    from privacy.policy.explain import guarantee_sentence
 
     document: dict[str, object] = {
         "method": ask.method.value,

@@ -19,8 +19,8 @@ Subject = Annotated[str | None, typer.Option("--subject", help="Whose data the k
 @app.command()
 def create(file: PolicyFile, as_json: options.Json = False) -> None:
     """Make the Ed25519 key pair that signs the audit log and receipts, in the policy's state directory."""
-    from privacy.policy_loading import load_policy
-    from privacy.signing import create_signer
+    from privacy.audit.signing import create_signer
+    from privacy.policy.loading import load_policy
 
     state = load_policy(file).state
     create_signer(state.signing_key_file, state.public_key_file)
@@ -33,8 +33,8 @@ def create(file: PolicyFile, as_json: options.Json = False) -> None:
 @app.command()
 def show(file: PolicyFile) -> None:
     """Print the public key, PEM, for who verifies receipts and the audit log."""
-    from privacy.policy_loading import load_policy
-    from privacy.signing import load_signer
+    from privacy.audit.signing import load_signer
+    from privacy.policy.loading import load_policy
 
     print(load_signer(load_policy(file).state.signing_key_file).public_pem.decode(), end="")
 
@@ -42,8 +42,8 @@ def show(file: PolicyFile) -> None:
 @app.command()
 def issue(file: PolicyFile, tenant: Tenant, subject: Subject = None, as_json: options.Json = False) -> None:
     """Make an API key for a tenant: its hash goes into the policy's file of keys, the key itself is shown once."""
-    from privacy.identity_keys import hash_of, make_key
-    from privacy.policy_loading import load_policy
+    from privacy.identity.keys import hash_of, make_key
+    from privacy.policy.loading import load_policy
 
     policy = load_policy(file)
     if tenant not in policy.tenants:

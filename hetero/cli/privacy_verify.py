@@ -14,7 +14,7 @@ from hetero.cli.output import out, print_json, table
 from hetero.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from privacy.audit_verify import Verdict
+    from privacy.audit.verify import Verdict
 
 audit = typer.Typer(help="The audit log: every decision and charge, chained and signed.", no_args_is_help=True)
 receipt = typer.Typer(help="Receipts: what one answer was given under, signed.", no_args_is_help=True)
@@ -44,8 +44,8 @@ def verify_log(
     file: LogFile, public_key: PublicKey = None, known_head: KnownHead = "", as_json: options.Json = False
 ) -> None:
     """Find any edit, drop, reorder or truncation of the log. Exit code 1 where it does not hold."""
-    from privacy.audit_verify import verify
-    from privacy.signing import load_public_key
+    from privacy.audit.signing import load_public_key
+    from privacy.audit.verify import verify
 
     verdict = verify(file, load_public_key(public_key or file.with_name("signing.pub")), known_head)
     if as_json:
@@ -71,9 +71,9 @@ def _show(verdict: "Verdict") -> None:
 @receipt.command("verify")
 def verify_one(file: ReceiptFile, public_key: PublicKey = None, as_json: options.Json = False) -> None:
     """Check a receipt's signature and print what it says. Exit code 2 where it does not hold."""
-    from privacy.explain import guarantee_sentence
-    from privacy.receipts import verify_receipt
-    from privacy.signing import load_public_key
+    from privacy.audit.receipts import verify_receipt
+    from privacy.audit.signing import load_public_key
+    from privacy.policy.explain import guarantee_sentence
 
     found = verify_receipt(_receipt_bytes(file), load_public_key(public_key or file.with_name("signing.pub")))
     document = asdict(found)

@@ -12,7 +12,7 @@ from hetero.cli.output import only_results_on_stdout, out, print_json, work_prog
 from hetero.cli.running import read_settings, running
 
 if TYPE_CHECKING:
-    from privacy.head_card import HeadCard
+    from privacy.heads.card import HeadCard
 
 Data = Annotated[Path, typer.Option("--data", help="A TSV file: text, tab, label; one row a line.", metavar="FILE")]
 Output = Annotated[Path, typer.Option("--output", help="The head's folder, to be written.", metavar="FOLDER")]
@@ -60,7 +60,7 @@ def train_head(
 ) -> None:
     """Train a classifier head on a model's vectors; with --dp-epsilon no single row can be made out from it."""
     from hetero.head_training import HeadJob, read_rows, train
-    from privacy.training import Recipe
+    from privacy.heads.training import Recipe
 
     local = None if local_epsilon is None else (local_epsilon, local_delta)
     rate = learning_rate or (0.5 if local is None else 0.01)

@@ -19,8 +19,8 @@ from hetero.governance import Governance
 from hetero.server.call_log import CallLog
 from hetero.server.side_channels import Departure, pad
 from privacy.admission import Admission
-from privacy.decide import decide
 from privacy.errors import DeniedError
+from privacy.policy.decide import decide
 from privacy.types import Ask, Decision, Method, Principal, Protection
 
 RECEIPT_KEY = "hetero-receipt-bin"

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-from privacy.identity import Presented
-from privacy.identity_certificates import names_in
+from privacy.identity.certificates import names_in
+from privacy.identity.identifier import Presented
 
 AUTHORIZATION_KEY, API_KEY_KEY = "authorization", "x-api-key"
 _BEARER = "bearer "

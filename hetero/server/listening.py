@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from hetero.errors import ConfigurationError
 from hetero.server.settings import ServerSettings
-from privacy.policy import Policy
+from privacy.policy.types import Policy
 
 
 def check_listening(settings: ServerSettings, policy: Policy) -> None:

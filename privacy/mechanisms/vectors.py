@@ -89,7 +89,7 @@ class GaussianVectors:
 
 def noise_multiplier_for(epsilon: float, delta: float) -> float:
     """The noise that makes one release (epsilon, delta)-DP by zCDP, the accountant that budgets are summed with."""
-    from privacy.accounting import rho_of_epsilon_delta
+    from privacy.ledger.accounting import rho_of_epsilon_delta
 
     multiplier = costs.noise_multiplier_of_rho(rho_of_epsilon_delta(epsilon, delta))
     if not math.isfinite(multiplier):

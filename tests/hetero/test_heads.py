@@ -8,8 +8,8 @@ import pytest
 
 from hetero.errors import InvalidRequestError, ModelError
 from hetero.heads import CARD, WEIGHTS, Head, backbone_fingerprint, load_head, save_head
-from privacy.head_card import HeadCard, Training
-from privacy.head_network import HeadShape, InputNoise, make_network, weights_of
+from privacy.heads.card import HeadCard, Training
+from privacy.heads.network import HeadShape, InputNoise, make_network, weights_of
 
 
 def card_of(shape: HeadShape, fingerprint: str = "f" * 64) -> HeadCard:

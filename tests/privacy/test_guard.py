@@ -13,8 +13,9 @@ import pytest
 
 from privacy import admission as admission_module
 from privacy import guard as guard_module
-from privacy.accounting import epsilon_of_rho
-from privacy.audit_verify import verify
+from privacy.audit.receipts import verify_receipt
+from privacy.audit.signing import load_public_key
+from privacy.audit.verify import verify
 from privacy.errors import (
     AuditError,
     BudgetExhaustedError,
@@ -27,10 +28,9 @@ from privacy.errors import (
 )
 from privacy.guard import Guard
 from privacy.guard_opening import open_guard
-from privacy.policy import Budget, Effect, Identity, Policy, Rule, State
-from privacy.receipts import verify_receipt
-from privacy.replays import ReplaySecret
-from privacy.signing import load_public_key
+from privacy.ledger.accounting import epsilon_of_rho
+from privacy.ledger.replays import ReplaySecret
+from privacy.policy.types import Budget, Effect, Identity, Policy, Rule, State
 from privacy.types import (
     Account,
     Ask,

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privacy.accounting import rho_of_epsilon_delta
 from privacy.errors import MechanismError
+from privacy.ledger.accounting import rho_of_epsilon_delta
 from privacy.local import check_arrived, protect_vectors, vector_mechanism
 from privacy.types import MechanismSpec
 

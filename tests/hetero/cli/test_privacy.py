@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from hetero.cli.main import run
-from privacy.audit import AuditLog
-from privacy.identity_keys import hash_of, read_holders
-from privacy.ledger import Ledger
-from privacy.policy_loading import load_policy
-from privacy.receipts import Receipt, sign_receipt
-from privacy.signing import load_signer
+from privacy.audit.log import AuditLog
+from privacy.audit.receipts import Receipt, sign_receipt
+from privacy.audit.signing import load_signer
+from privacy.identity.keys import hash_of, read_holders
+from privacy.ledger.ledger import Ledger
+from privacy.policy.loading import load_policy
 from privacy.types import Account, Charge, Event, Owner
 
 ROOT = Path(__file__).parents[3]

@@ -13,9 +13,9 @@ from hetero import InvalidRequestError, PromptTooLongError, Runtime
 from hetero.client import Client
 from hetero.served import Served
 from hetero.server.server import Server
+from privacy.audit.receipts import Receipt, verify_receipt
 from privacy.errors import AuditError, BudgetExhaustedError, LedgerError
 from privacy.mechanisms import RandomisedResponse
-from privacy.receipts import Receipt, verify_receipt
 
 TEXTS = ["good work", "bad work"]
 #: A label costs 0.005 rho, and the budget of (8, 1e-6) is enough for some 180 of them.

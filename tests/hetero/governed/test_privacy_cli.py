@@ -87,7 +87,7 @@ def test_head_of_another_model_is_refused(refused: Refused, policy_file: Callabl
 
 
 def test_policy_of_the_walk_through_is_one(tmp_path: Path) -> None:
-    from privacy.policy_loading import examine
+    from privacy.policy.loading import examine
 
     text = (Path(__file__).parents[3] / "examples" / "private_serving.md").read_text(encoding="utf-8")
     written = text.split("```yaml\n")[1].split("```")[0]

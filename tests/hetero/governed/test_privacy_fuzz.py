@@ -16,7 +16,7 @@ from hetero.served import Served
 from hetero.server.server import Server
 from hetero.v1 import inference_pb2 as wire
 from privacy.errors import DeniedError, PrivacyError
-from privacy.identity import Presented
+from privacy.identity.identifier import Presented
 from privacy.types import Ask, Method, Principal, Protection
 
 REQUESTS, CALLS = 10_000, 400

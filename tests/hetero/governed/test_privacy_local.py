@@ -20,11 +20,11 @@ from hetero.heads import Head, backbone_fingerprint, load_head, save_head
 from hetero.local_dp import LocalClassifier
 from hetero.served import Served, VectorsOnly, load_heads
 from hetero.server.server import Server
+from privacy.audit.receipts import verify_receipt
 from privacy.errors import BudgetExhaustedError, DeniedError, MechanismError
-from privacy.head_card import HeadCard, Training
-from privacy.head_network import HeadShape
+from privacy.heads.card import HeadCard, Training
+from privacy.heads.network import HeadShape
 from privacy.local import protect_vectors
-from privacy.receipts import verify_receipt
 from privacy.types import MechanismSpec
 
 WIDTH, SENT = 48, 8

@@ -1,0 +1,1 @@
+"""Who asks, as credentials prove it: certificates, tokens, keys. Knows no transport and no policy."""

@@ -19,9 +19,11 @@ class Confinement:
     """`may_see(device, node)` gives the names of the data labels that a device may see; `node` "" is the driver's own.
 
     A runtime that is confined also asks that Ray wants a token of everyone: who can submit a job sees all there is.
+    `may_exit`: some request may stop at an exit; which ones, its decision says.
     """
 
     may_see: Callable[[str, str], frozenset[str]]
+    may_exit: bool = False
 
 
 def trust_of(confinement: Confinement, devices: Sequence[Device], config: ModelConfig) -> Trust:

@@ -5,6 +5,7 @@ policy, keys, ledger or audit log is in doubt never listens.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from privacy.policy.loading import load_policy
 from privacy.policy.types import Effect, Policy
 from privacy.types import Method, Protection
 
+#: Requests that may wait for the ledger's disk at once, and so share one sync; a thread that waits costs little else.
+GUARD_THREADS = 64
+
 _OF_TEXTS = (Method.GENERATE, Method.EMBED, Method.CLASSIFY)
 
 
@@ -29,10 +33,20 @@ class Governance:
     policy: Policy
     guard: Guard
     identifier: Identifier
+    #: The guard's own: an event loop's usual ones are as few as the cores, and taken by tokenizing.
+    threads: ThreadPoolExecutor
 
     def confinement(self, model: str) -> Confinement:
         """What the policy demands of where the model of that name runs."""
-        return Confinement(self.policy.may_see)
+        return Confinement(self.policy.may_see, self._may_exit(model))
+
+    def _may_exit(self, model: str) -> bool:
+        return any(
+            rule.effect is Effect.PERMIT
+            and not rule.side_channels.constant_depth
+            and any(rule.covers(tenant, model, Method.CLASSIFY) for tenant in self.policy.tenants)
+            for rule in self.policy.rules
+        )
 
     def require_model(self, name: str) -> None:
         """Raise ConfigurationError where the policy does not know the model: every request would be denied."""
@@ -59,5 +73,5 @@ def open_governance(file: Path) -> Iterator[Governance]:
     """
     policy = load_policy(file)
     identifier = identifier_of(policy.identity)
-    with closing(open_guard(policy)) as guard:
-        yield Governance(policy, guard, identifier)
+    with closing(open_guard(policy)) as guard, ThreadPoolExecutor(GUARD_THREADS, "guard") as threads:
+        yield Governance(policy, guard, identifier, threads)

@@ -71,7 +71,6 @@ class Ask:
     arrives: Protection = Protection.NONE
     #: Tokens that are asked for, or vectors or texts that are sent: what is charged scales with it.
     count: int = 1
-    wants_early_exit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +133,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class SideChannels:
-    """What must not tell: sizes and times of answers, depth, caches."""
+    """What must not tell: sizes and times of answers, and depth. There is no cache of prefixes that could tell."""
 
-    constant_depth: bool = False
-    tenant_salted_cache: bool = False
-    cache_allowed: bool = True
+    #: Every input goes through all layers; else an easy one may stop at an exit of the model.
+    constant_depth: bool = True
     #: Answers are padded to a multiple of this many bytes; 0: not.
     pad_bytes: int = 0
     #: Answers leave at multiples of this many seconds after their request; 0: at once.
@@ -173,6 +171,5 @@ class Decision:
     mechanism: MechanismSpec | None = None
     account: Account | None = None
     side_channels: SideChannels = field(default_factory=SideChannels)
-    early_exit_allowed: bool = True
     #: Names of what the server's log may hold of the request: "tenant", "method", "sizes", "times" ...
     may_log: frozenset[str] = frozenset()

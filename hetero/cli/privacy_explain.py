@@ -100,7 +100,6 @@ def _document(ask: "Ask", decision: "Decision", remaining: "Remaining | None") -
         document |= {
             "protection": decision.protection.value,
             "side_channels": asdict(decision.side_channels),
-            "early_exit_allowed": decision.early_exit_allowed,
             "may_log": sorted(decision.may_log),
         }
     if decision.guarantee:

@@ -7,6 +7,7 @@ this runs (`servicer.py`). Plans, times and prompt lengths stay inside: they are
 import asyncio
 from functools import partial
 
+from adaptive.modes import AdaptiveChoice, ExitMode
 from hetero.batch import FloatArray
 from hetero.encoding import check_texts, class_scores
 from hetero.errors import InvalidRequestError
@@ -25,6 +26,7 @@ from hetero.private_answers import (
 )
 from hetero.served import Served
 from hetero.server import convert
+from hetero.server.convert_adaptive import choice_from_wire
 from hetero.server.governor import Context, Governor
 from hetero.server.private_stream import complete, is_told_whole, streamed
 from hetero.server.servicer import Servicer, vectors_of
@@ -104,10 +106,14 @@ class GovernedServicer(Servicer):
             _require_encoder(served.info, labelled=True)
             check_texts(texts)
             check_labels(output_mechanism(decision), served.labels)
+            _depth_choice(decision, request)
 
         async def compute(decision: Decision) -> wire.ClassifyResponse:
-            logits = served.class_logits(await vectors_of(served.submit_texts, texts))
-            return convert.scores_to_wire(await asyncio.to_thread(_scored, decision, logits, served.labels))
+            answer = await asyncio.to_thread(served.submit_texts, texts, _depth_choice(decision, request))
+            logits = served.class_logits(await asyncio.wrap_future(answer))
+            depths = None if decision.side_channels.constant_depth else answer.depths.tolist()
+            scored = await asyncio.to_thread(_scored, decision, logits, served.labels, depths)
+            return convert.scores_to_wire(scored, served.info.block_count)
 
         return await self._governor.answer(context, call, check, compute, wire.ClassifyResponse.FromString)
 
@@ -149,10 +155,22 @@ class GovernedServicer(Servicer):
         return await super().ListDevices(request, context)
 
 
-def _scored(decision: Decision, logits: FloatArray, labels: tuple[str, ...]) -> list[ClassScores]:
-    """Probabilities, or what the decision's mechanism leaves of them."""
+def _scored(
+    decision: Decision, logits: FloatArray, labels: tuple[str, ...], depths: list[int] | None = None
+) -> list[ClassScores]:
+    """Probabilities, or what the decision's mechanism leaves of them; with depths only where these may differ."""
     mechanism = output_mechanism(decision)
-    return class_scores(logits, labels) if mechanism is None else private_labels(mechanism, logits, labels)
+    return class_scores(logits, labels, depths) if mechanism is None else private_labels(mechanism, logits, labels)
+
+
+def _depth_choice(decision: Decision, request: wire.ClassifyRequest) -> AdaptiveChoice | None:
+    """Where the request's texts may stop. Raises InvalidRequestError for an exit where the depth is to be constant."""
+    asked = choice_from_wire(request)
+    if not decision.side_channels.constant_depth:
+        return asked
+    if asked is not None and asked.mode is not ExitMode.OFF:
+        raise InvalidRequestError("the policy keeps the depth constant; ask without an exit")
+    return AdaptiveChoice(ExitMode.OFF)
 
 
 def _require_encoder(info: ModelInfo, labelled: bool | None) -> None:

@@ -46,7 +46,7 @@ def _two_obligations(first: Rule, second: Rule) -> str:
 
 def _obligations(rule: Rule) -> tuple[object, ...]:
     imposed = (rule.protection, rule.guarantee, rule.mechanism, rule.budget)
-    return (*imposed, rule.side_channels, rule.early_exit_allowed, rule.may_log)
+    return (*imposed, rule.side_channels, rule.may_log)
 
 
 def _two_guarantees(first: Rule, second: Rule) -> str:

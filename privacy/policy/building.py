@@ -95,7 +95,6 @@ def _forbid(rule: RuleModel) -> Rule:
 def _permit(rule: RuleModel) -> Rule:
     assert rule.protection is not None, "a permit without a protection does not pass the checks"
     protection = Protection(rule.protection)
-    side_channels, early_exit_allowed = _side_channels(rule.side_channels or SideChannelsModel(), protection)
     return Rule(
         name=rule.name,
         effect=Effect.PERMIT,
@@ -108,25 +107,19 @@ def _permit(rule: RuleModel) -> Rule:
         guarantee=_guarantee(rule.guarantee),
         mechanism=_mechanism(rule.mechanism),
         budget=_budget(rule),
-        side_channels=side_channels,
-        early_exit_allowed=early_exit_allowed,
+        side_channels=_side_channels(rule.side_channels or SideChannelsModel(), protection),
         may_log=frozenset(rule.may_log or ()),
         why=rule.why or "",
     )
 
 
-def _side_channels(given: SideChannelsModel, protection: Protection) -> tuple[SideChannels, bool]:
-    plain = protection is Protection.NONE
-    early_exit_allowed = (given.early_exit or ("allowed" if plain else "forbidden")) == "allowed"
-    cache = given.cache or ("shared" if plain else "per-tenant")
-    made = SideChannels(
-        constant_depth=not early_exit_allowed,
-        tenant_salted_cache=cache != "shared",
-        cache_allowed=cache != "none",
+def _side_channels(given: SideChannelsModel, protection: Protection) -> SideChannels:
+    usual = "allowed" if protection is Protection.NONE else "forbidden"
+    return SideChannels(
+        constant_depth=(given.early_exit or usual) == "forbidden",
         pad_bytes=given.pad_bytes,
         release_grid_seconds=float(given.release_grid_seconds),
     )
-    return made, early_exit_allowed
 
 
 def _guarantee(given: GuaranteeModel | None) -> Guarantee | None:

@@ -54,6 +54,8 @@ HINTS: Mapping[str, str] = {
     "algorithms": "name the signatures that are accepted, e.g. `algorithms: [ES256]`",
     "audience": "name who the tokens are for, e.g. `audience: hetero`",
 }
+#: A rule for what does not exist would be believed.
+NO_CACHE = "there is no cache of prefixes that could be shared or salted; write `cache: none`, or leave it out"
 #: The model of each part of the file, for the keys that it has.
 _MODELS: Mapping[str, type] = {
     "rules": RuleModel,
@@ -98,6 +100,8 @@ def _complaint(error: Any, document: Document) -> Complaint:
         return Complaint(path, f"{where} lacks `{key}`; {HINTS.get(key, 'give it')}")
     if error["type"] == "extra_forbidden":
         return Complaint(path, f"{where} has no key `{shorten(key)}`; {_near(key, path)}")
+    if key == "cache":
+        return Complaint(path, f"{_where(path, document)} is {shorten(repr(error['input']))}; {NO_CACHE}")
     return Complaint(path, f"{_where(path, document)} {_expected(error)}")
 
 

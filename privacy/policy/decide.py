@@ -44,7 +44,7 @@ def _plausible(ask: Ask) -> bool:
 
 
 def _denied(policy: Policy, decision_id: str, reason: str, rules: tuple[str, ...] = ()) -> Decision:
-    return Decision(decision_id, False, reason, rules, policy_revision=policy.revision, early_exit_allowed=False)
+    return Decision(decision_id, False, reason, rules, policy_revision=policy.revision)
 
 
 def _forbidden(rule: Rule) -> str:
@@ -79,6 +79,5 @@ def _permitted(policy: Policy, ask: Ask, decision_id: str, rule: Rule, names: tu
         mechanism=rule.mechanism,
         account=account,
         side_channels=rule.side_channels,
-        early_exit_allowed=rule.early_exit_allowed,
         may_log=rule.may_log,
     )

@@ -143,13 +143,10 @@ def remaining_sentence(remaining: Remaining) -> str:
 
 
 def side_channels_sentence(channels: SideChannels) -> str:
-    """What is done about depth, caches, sizes and times."""
-    cache = (
-        "not used" if not channels.cache_allowed else "salted by tenant" if channels.tenant_salted_cache else "shared"
-    )
+    """What is done about depth, sizes and times; and that there is no cache of prefixes, whatever a rule says."""
     sizes = f"padded to {channels.pad_bytes} bytes" if channels.pad_bytes else "as they are"
     grid = channels.release_grid_seconds
     return (
-        f"depth {'constant' if channels.constant_depth else 'as the input needs'}; cache {cache}; sizes {sizes}; "
+        f"depth {'constant' if channels.constant_depth else 'as the input needs'}; no prefix cache; sizes {sizes}; "
         f"times {f'on a grid of {grid:g} s' if grid else 'as they come'}"
     )

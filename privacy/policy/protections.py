@@ -75,15 +75,11 @@ def _methods(rule: RuleModel, protection: Protection) -> _Found:
 def _side_channels(given: SideChannelsModel, protection: str) -> _Found:
     if protection == "none":
         return
-    if given.cache == "shared":
-        yield (
-            ("side_channels", "cache"),
-            f"a shared cache tells tenants of each other, which {protection} must not; write `per-tenant` or `none`",
-        )
-    if given.early_exit == "allowed" and protection == "encrypted":
+    if given.early_exit == "allowed":
         yield (
             ("side_channels", "early_exit"),
-            "the depth of an early exit tells the server what was encrypted; write `early_exit: forbidden`",
+            f"the depth and the time of an early exit tell of the input what {protection} hides; write "
+            "`early_exit: forbidden`",
         )
 
 

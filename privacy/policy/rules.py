@@ -72,10 +72,12 @@ class SideChannelsModel(Strict):
     """What must not tell anything. Under DP or encryption the defaults are the safe values."""
 
     early_exit: Literal["forbidden", "allowed"] | None = Field(
-        default=None, description="Whether an easy input may end early, which its time and its depth then tell."
+        default=None,
+        description="Whether an easy text may stop at an exit of a classifier, which its time and its depth then tell;"
+        " never under DP or encryption.",
     )
-    cache: Literal["none", "per-tenant", "shared"] | None = Field(
-        default=None, description="Who may share a prefix cache, whose hits are faster than its misses."
+    cache: Literal["none"] | None = Field(
+        default=None, description="There is no cache of prefixes, so `none` is all that can be promised."
     )
     pad_bytes: int = Field(default=0, ge=0, le=2**20, description="Answers are padded to a multiple of so many bytes.")
     release_grid_seconds: float = Field(

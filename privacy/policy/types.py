@@ -130,7 +130,6 @@ class Rule:
     mechanism: MechanismSpec | None = None
     budget: Budget | None = None
     side_channels: SideChannels = field(default_factory=SideChannels)
-    early_exit_allowed: bool = True
     may_log: frozenset[str] = frozenset()
     #: Words of the policy's author, shown with a decision.
     why: str = ""

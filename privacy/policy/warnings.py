@@ -48,8 +48,6 @@ def _numbers(rule: Rule) -> Iterator[str]:
 def _leaks(rule: Rule) -> Iterator[str]:
     if rule.protection is Protection.NONE:
         return
-    if rule.early_exit_allowed:
-        yield "early exit is allowed, and its depth and time tell of the input beside the guarantee"
     if rule.protection is not Protection.OUTPUT_DP:
         return
     if seen := sorted(rule.may_log & {"sizes", "times"}):

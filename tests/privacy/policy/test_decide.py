@@ -143,10 +143,7 @@ def test_decision_is_a_function_of_its_arguments() -> None:
 
 
 def denied_holds_nothing(decision: Decision) -> bool:
-    return decision == replace(
-        Decision(decision.decision_id, False, decision.reason, decision.rules, decision.policy_revision),
-        early_exit_allowed=False,
-    )
+    return decision == Decision(decision.decision_id, False, decision.reason, decision.rules, decision.policy_revision)
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)

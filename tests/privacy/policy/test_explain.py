@@ -72,7 +72,7 @@ def test_permit_says_rule_guarantee_limits_budget_and_channels() -> None:
     )
     assert lines["budget"].endswith("there is no ledger yet")
     assert lines["side channels"] == (
-        "depth constant; cache salted by tenant; sizes padded to 256 bytes; times on a grid of 0.1 s"
+        "depth constant; no prefix cache; sizes padded to 256 bytes; times on a grid of 0.1 s"
     )
     assert lines["may be logged of a request"] == "decision, method, tenant"
 

@@ -13,7 +13,7 @@ from privacy.mechanisms import mechanism_for
 from privacy.policy.loading import Examination, examine, load_policy
 from privacy.policy.types import Policy
 from privacy.policy.yaml import read_document
-from privacy.types import Method, Owner, Protection
+from privacy.types import Method, Owner, Protection, SideChannels
 
 ROOT = Path(__file__).parents[3]
 POLICIES = ROOT / "examples" / "policies"
@@ -127,10 +127,15 @@ PROTECTIONS = [
     (
         "encrypted",
         put({"early_exit": "allowed"}, "rules", 0, "side_channels"),
-        "the depth of an early exit tells the server",
+        "tell of the input what encrypted hides",
     ),
-    ("encrypted", put({"cache": "shared"}, "rules", 0, "side_channels"), "a shared cache tells tenants of each other"),
-    ("letters", put("shared", "rules", 0, "side_channels", "cache"), "a shared cache tells tenants of each other"),
+    (
+        "letters",
+        put({"early_exit": "allowed"}, "rules", 1, "side_channels"),
+        "tell of the input what output-dp hides",
+    ),
+    ("encrypted", put({"cache": "shared"}, "rules", 1, "side_channels"), "there is no cache of prefixes"),
+    ("letters", put("per-tenant", "rules", 0, "side_channels", "cache"), "there is no cache of prefixes"),
 ]
 GUARANTEES = [
     ("letters", guarantee(observer="server"), "the server sees the request before output-dp adds noise"),
@@ -269,7 +274,6 @@ def test_rules_that_impose_the_same_may_overlap() -> None:
         ("letters", guarantee(), "what is learnt of a person over many days is not bounded"),
         ("local-dp", guarantee(unit="request", lifetime="request"), "over many requests is not bounded"),
         ("letters", put(["times"], "rules", 1, "may_log"), "logged times tell readers of the log"),
-        ("letters", put({"early_exit": "allowed"}, "rules", 1, "side_channels"), "early exit is allowed"),
         ("letters", put({}, "rules", 1, "side_channels"), "answers leave as soon as they are ready"),
         ("letters", again(1, methods=["classify-vectors"], budget={"owner": "subject", "name": "more"}), "adds up"),
         ("letters", put(["letters-1b", "sentiment"], "rules", 1, "models"), "without charging the dataset 'letters'"),
@@ -303,14 +307,17 @@ def rule_of(name: str, index: int, *edits: Edit) -> Any:
 def test_side_channels_are_closed_by_default_under_dp_and_encryption(name: str, index: int) -> None:
     rule = rule_of(name, index, lambda values: values["rules"][index].pop("side_channels", None))
     assert rule.side_channels.constant_depth
-    assert rule.side_channels.tenant_salted_cache
-    assert not rule.early_exit_allowed
 
 
 def test_side_channels_are_open_by_default_without_protection() -> None:
     rule = rule_of("encrypted", 1)
     assert not rule.side_channels.constant_depth
-    assert rule.early_exit_allowed
+
+
+def test_depth_is_constant_without_protection_where_the_rule_says_so() -> None:
+    assert rule_of("encrypted", 1, put({"early_exit": "forbidden"}, "rules", 1, "side_channels")).side_channels == (
+        SideChannels(constant_depth=True)
+    )
 
 
 def test_any_method_of_a_permit_is_every_one_that_its_protection_can_have() -> None:

@@ -30,6 +30,7 @@ class Settings(BaseModel):
     kv_blocks: int | None = Field(None, ge=1)
     threads: int = Field(0, ge=0)
     exits: Literal["auto", "off", "verify"] = "auto"
+    draft_depth: int | None = Field(None, ge=1)
     address: str | None = None
     cache: Path | None = None
     policy: Path | None = None

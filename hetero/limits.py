@@ -33,19 +33,25 @@ def choose_cache(folder: Path, config: ModelConfig, plan: Plan, wishes: KvWishes
     return choose_kv(wishes, plan, describe_layers(folder, config), _STORED_BYTES.get(config.dtype, 4))
 
 
-def drafts(config: ModelConfig, plan: Plan, wish: Wish) -> bool:
-    """Whether the first stage drafts. Raises ConfigurationError where that was wished for and cannot be."""
+def choose_draft_depth(config: ModelConfig, plan: Plan, wish: Wish, asked: int | None) -> int:
+    """After how many blocks an exit drafts; 0 where none does. Not `asked` for: where the first stage ends.
+
+    Raises ConfigurationError where drafts were wished for and cannot be.
+    """
     if wish != "verify":
-        return False
+        return 0
     if not isinstance(config, DecoderConfig):
         raise ConfigurationError("exits draft and are verified for decoders; an encoder's stop: use `auto`")
-    if len(plan.stages) < 2:
-        end = config.block_count
+    first, end = plan.stages[0].last, config.block_count
+    depth = first if asked is None else asked
+    if depth == end:
         raise ConfigurationError(
-            "the first stage drafts and those after it verify, but the plan has one stage; cut it where the exit is, "
-            f"for example cpu:0-{end // 3 or 1},cpu:{end // 3 or 1}-{end}"
+            "early blocks draft and those after them verify, but the plan has one stage; say after how many blocks the"
+            f" exit is, for example --draft-depth {end // 6 or 1}"
         )
-    return True
+    if not 0 < depth <= first:
+        raise ConfigurationError(f"the draft depth is {depth} but must be from 1 to {first}, inside the first stage")
+    return depth
 
 
 def engine_settings(

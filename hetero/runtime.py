@@ -46,7 +46,7 @@ class Runtime:
     32 tokens) or `kv_memory_bytes` (a device) bound the KV cache, else a share of free memory does. `micro_batches`
     is how many batches are in flight at most; 0: one for each device of the plan. `threads` bounds each stage's CPU
     threads; 0: all of its node. `cache` is the folder of profiles. `confinement` is what a policy demands of devices
-    and of Ray. `exits`: see `RuntimeSettings`. `on_progress` is told of every step of the start.
+    and of Ray. `exits` and `draft_depth`: see `RuntimeSettings`. `on_progress` is told of every step of the start.
 
     Raises ModelError, ConfigurationError, BackendError or placement.PlacementError; nothing is left running then.
     """
@@ -70,6 +70,7 @@ class Runtime:
         cache: Path | None = None,
         confinement: Confinement | None = None,
         exits: Wish = "auto",
+        draft_depth: int | None = None,
         on_progress: ProgressCallback = ignore,
     ) -> None:
         settings = RuntimeSettings(
@@ -88,6 +89,7 @@ class Runtime:
             cache=cache,
             confinement=confinement,
             exits=exits,
+            draft_depth=draft_depth,
         )
         self.model = model
         self._closing = threading.Lock()

@@ -15,7 +15,7 @@ from hetero.confinement import Confinement, check_trusted, sees_everything, trus
 from hetero.engine.engine import Engine
 from hetero.exits.control import ExitControl
 from hetero.exits.opening import Wish, make_control, open_exits
-from hetero.limits import choose_cache, choose_context, drafts, engine_settings
+from hetero.limits import choose_cache, choose_context, choose_draft_depth, engine_settings
 from hetero.models.config import ModelConfig
 from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
@@ -36,7 +36,7 @@ class RuntimeSettings:
 
     `cache` is the folder of profiles for a plan of ``auto``; None: the usual one. `confinement` is a policy's.
     `exits` are an encoder's: those that a calibration report allows, or none; `observe` looks at all and stops nowhere.
-    With `verify` a decoder's first stage drafts and those after it verify.
+    With `verify` a decoder's blocks up to `draft_depth` draft and those after them verify; None: the first stage's.
     """
 
     plan: str | Plan | None = None
@@ -54,6 +54,7 @@ class RuntimeSettings:
     cache: Path | None = None
     confinement: Confinement | None = None
     exits: Wish = "auto"
+    draft_depth: int | None = None
 
     @property
     def exits_allowed(self) -> Wish:
@@ -96,7 +97,7 @@ def start_parts(model: str, settings: RuntimeSettings, tell: ProgressCallback, u
         running.kv,
         context_tokens,
         running.plan,
-        drafting=drafts(config, running.plan, settings.exits_allowed),
+        drafting=_draft_depth(config, running.plan, settings) > 0,
         micro_batches=settings.micro_batches,
         max_sequences=settings.max_sequences,
         max_batch_tokens=settings.max_batch_tokens,
@@ -188,7 +189,7 @@ def _run_plan(
         wishes = KvWishes(settings.max_sequences, context_tokens, settings.kv_blocks, settings.kv_memory_bytes)
         kv = choose_cache(folder, config, plan, wishes)
         extras = Extras(
-            drafts(config, plan, settings.exits_allowed),
+            _draft_depth(config, plan, settings),
             open_exits(folder, config, plan, settings.exits_allowed).spec,
         )
         return Running(plan, _start_pipeline(folder, plan, kv, extras, settings, tell), kv)
@@ -200,11 +201,15 @@ def _run_plan(
     return settled
 
 
+def _draft_depth(config: ModelConfig, plan: Plan, settings: RuntimeSettings) -> int:
+    return choose_draft_depth(config, plan, settings.exits_allowed, settings.draft_depth)
+
+
 @dataclass(frozen=True, slots=True)
 class Extras:
     """What stages hold beside their blocks."""
 
-    drafts: bool
+    draft_depth: int
     exits: ExitSpec | None
 
 
@@ -219,11 +224,13 @@ def _start_pipeline(
     def on_progress(stage: int, text: str) -> None:
         tell(Progress("stage", text, stage, len(plan.stages)))
 
-    threads, drafting, exits = settings.threads, extras.drafts, extras.exits
+    threads, drafting, exits = settings.threads, extras.draft_depth, extras.exits
     if settings.in_process:
         from hetero.pipeline.local import LocalPipeline
 
-        return LocalPipeline(folder, plan, kv, threads=threads, drafts=drafting, exits=exits, on_progress=on_progress)
+        return LocalPipeline(
+            folder, plan, kv, threads=threads, draft_depth=drafting, exits=exits, on_progress=on_progress
+        )
     from hetero.pipeline.actor import ActorPipeline
 
-    return ActorPipeline(folder, plan, kv, threads=threads, drafts=drafting, exits=exits, on_progress=on_progress)
+    return ActorPipeline(folder, plan, kv, threads=threads, draft_depth=drafting, exits=exits, on_progress=on_progress)

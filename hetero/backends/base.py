@@ -45,8 +45,8 @@ class SliceSpec:
     The slice that holds block 0 embeds the token ids; the one that ends at the last block ends in the head, and is that
     head alone where `first` is the number of blocks.
     `threads` bounds the CPU threads of the engine; 0 leaves the choice to it. `kv` is None for encoders.
-    `drafts`: the stage drafts with an exit head after its last block, which is compiled beside it. `exits`: the exits
-    of an encoder; those inside the slice are its stage's.
+    `draft_depth`: after so many blocks the stage has an exit head, and drafts with what lies before it; 0: it does not.
+    `exits`: the exits of an encoder; those inside the slice are its stage's.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ class SliceSpec:
     precision: str
     threads: int = 0
     kv: KvSpec | None = None
-    drafts: bool = False
+    draft_depth: int = 0
     exits: ExitSpec | None = None
 
 

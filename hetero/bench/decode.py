@@ -62,15 +62,19 @@ class _Watch:
         self.ended.set()
 
 
-def decode_once(runtime: "Runtime", load: Load, number: int = 0) -> float:
+def decode_once(
+    runtime: "Runtime", load: Load, number: int = 0, prompt_of: Callable[[int], tuple[int, ...]] | None = None
+) -> float:
     """Tokens per second while all requests of `load` decode together: prefill and the ragged end are left out.
 
+    `prompt_of` gives the token ids of each of all rounds' requests; None: made-up ones.
     Raises HeteroError where a request fails.
     """
     sampling = SamplingParams(max_tokens=load.new_tokens, ignore_eos=True)
     watches = [_Watch() for _ in range(load.concurrency)]
     for index, watch in enumerate(watches):
-        prompt = _prompt(runtime, load.prompt_tokens, number * load.concurrency + index)
+        place = number * load.concurrency + index
+        prompt = prompt_of(place) if prompt_of else _prompt(runtime, load.prompt_tokens, place)
         runtime.submit(f"bench-{number}-{index}", prompt, sampling, watch.take)
     for watch in watches:
         if not watch.ended.wait(TIMEOUT_SECONDS):

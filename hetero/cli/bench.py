@@ -17,6 +17,7 @@ from hetero.cli.bench_model import MaybeModel, RandomConfig, model_folder
 from hetero.cli.bench_plans import plans
 from hetero.cli.bench_pointers import pointers
 from hetero.cli.bench_privacy import privacy
+from hetero.cli.bench_verify import verify
 from hetero.cli.describe import plan_document, plan_line
 from hetero.cli.output import only_results_on_stdout, out, print_json, status, table
 from hetero.cli.running import read_settings, running
@@ -32,6 +33,7 @@ app.command()(plans)
 app.command()(privacy)
 app.command()(exits)
 app.command()(pointers)
+app.command()(verify)
 app.command()(he)
 app.command()(he_load)
 app.command()(he_mutations)

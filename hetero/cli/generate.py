@@ -38,6 +38,7 @@ def generate(
     logprobs: options.LogProbs = None,
     context: options.Context = None,
     exits: options.Exits = None,
+    draft_depth: options.DraftDepth = None,
     address: options.Address = None,
     config: options.Config = None,
     as_json: options.Json = False,
@@ -47,7 +48,8 @@ def generate(
         max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, logprobs, tuple(stop or ())
     )
     text = read_prompt(prompt)
-    flags = {"plan": plan, "precision": precision, "context": context, "exits": exits, "address": address}
+    flags = {"plan": plan, "precision": precision, "context": context, "address": address}
+    flags |= {"exits": exits, "draft_depth": draft_depth}
     settings = read_settings(config, flags)
     check_early(model, sampling)
     with only_results_on_stdout() if as_json else nullcontext(), running(model, settings) as runtime:

@@ -21,8 +21,12 @@ Exits = Annotated[
     str | None,
     typer.Option(
         "--exits",
-        help="auto: as a calibration allows; off: full depth; verify: the first stage drafts, the others verify.",
+        help="auto: as a calibration allows; off: full depth; verify: early blocks draft, later ones verify.",
     ),
+]
+DraftDepth = Annotated[
+    int | None,
+    typer.Option("--draft-depth", help="With `--exits verify`: how many blocks draft. None: the first stage."),
 ]
 Address = Annotated[
     str | None, typer.Option("--address", help="A running Ray cluster to use, instead of one on this machine.")

@@ -49,6 +49,7 @@ def start(model: str, settings: Settings, confinement: "Confinement | None" = No
             threads=settings.threads,
             cache=settings.cache,
             exits=settings.exits,
+            draft_depth=settings.draft_depth,
             confinement=confinement,
             on_progress=tell,
         )

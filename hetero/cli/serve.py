@@ -41,6 +41,7 @@ def serve(
     precision: options.Precision = None,
     context: options.Context = None,
     exits: options.Exits = None,
+    draft_depth: options.DraftDepth = None,
     max_sequences: options.MaxSequences = None,
     grpc_host: Host = None,
     grpc_port: Port = None,

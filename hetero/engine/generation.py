@@ -43,6 +43,7 @@ class Counts:
     computed_tokens: int = 0
     drafted_tokens: int = 0
     accepted_drafts: int = 0
+    verifications: int = 0
 
 
 class Generation:
@@ -61,6 +62,7 @@ class Generation:
         self._counts = Counts()
         self._batch_ids = itertools.count(1)
         self._in_flight: dict[int, tuple[Turn, ...]] = {}
+        self._submitted_at: dict[int, float] = {}
         self._drafts = bool(settings.draft_lengths)
         self._draft_length = DraftLength(settings.draft_lengths)
 
@@ -100,6 +102,7 @@ class Generation:
             computed_tokens=counts.computed_tokens,
             drafted_tokens=counts.drafted_tokens,
             accepted_drafts=counts.accepted_drafts,
+            verifications=counts.verifications,
         )
 
     # On the engine's thread
@@ -126,12 +129,14 @@ class Generation:
             self._start(self._jobs[turn.sequence], now)
         batch = assemble(next(self._batch_ids), turns, self._settings.block_tokens, self._settings.draft_confidence)
         self._in_flight[batch.batch_id] = turns
+        self._submitted_at[batch.batch_id] = now
         self._counts.steps += 1
         self._counts.computed_tokens += len(batch.token_ids)
         return batch
 
     def postprocess(self, result: BatchResult) -> None:
         turns = self._in_flight.pop(result.batch_id)
+        seconds = time.monotonic() - self._submitted_at.pop(result.batch_id)
         error = error_of(result)
         sampling = [turn for turn in turns if turn.samples]
         runs = list(_runs(result.tokens))
@@ -142,7 +147,7 @@ class Generation:
         if error is not None:
             self._fail_turns(turns, error)
             return
-        self._learn(turns, result)
+        self._learn(turns, runs, seconds)
         now = time.monotonic()
         for turn, tokens in zip(sampling, runs, strict=True):
             self._accept_all(turn.sequence, tokens, now)
@@ -156,6 +161,7 @@ class Generation:
             for turn in turns:
                 self._scheduler.complete(turn)
         self._in_flight.clear()
+        self._submitted_at.clear()
 
     def _add(self, job: Job) -> None:
         self._scheduler.add(job.sequence)
@@ -168,13 +174,14 @@ class Generation:
         if self._roster.start(job):
             self._counts.prompt_tokens += job.sequence.prompt_tokens
 
-    def _learn(self, turns: tuple[Turn, ...], result: BatchResult) -> None:
+    def _learn(self, turns: tuple[Turn, ...], runs: Items[Items[SampledToken]], seconds: float) -> None:
         """What the step says of its drafts' length, where all its sequences could draft."""
-        self._counts.drafted_tokens += sum(token.drafted for token in result.tokens)
-        self._counts.accepted_drafts += sum(token.accepted for token in result.tokens)
-        if self._drafts and result.traces and all(turn.last - turn.first == 1 for turn in turns):
-            seconds = result.traces[-1].ended_at_seconds - result.traces[0].started_at_seconds
-            self._draft_length.learn(len(turns), max(turn.drafts for turn in turns), seconds, len(result.tokens))
+        held, lasts = [len(run) - 1 for run in runs], [run[-1] for run in runs]
+        self._counts.drafted_tokens += sum(token.drafted for token in lasts)
+        self._counts.accepted_drafts += sum(held)
+        self._counts.verifications += sum(token.drafted > 0 for token in lasts)
+        if self._drafts and all(turn.last - turn.first == 1 for turn in turns):
+            self._draft_length.learn(len(turns), max(turn.drafts for turn in turns), seconds, held)
 
     def _accept_all(self, sequence: Sequence, tokens: Items[SampledToken], now: float) -> None:
         """The row's tokens until the completion ends; those that were drafted are in the cache already."""

@@ -54,8 +54,9 @@ class EngineStats:
 
     `running` requests hold blocks or are in a batch, `waiting` ones do not; for encoders a request is one call of
     several texts. `steps` are batches submitted; `computed_tokens` all tokens that went into them, those recomputed
-    after a preemption included. `drafted_tokens` were proposed by an exit, and `accepted_drafts` of them held.
-    `stage_seconds` is how long each stage of the pipeline has computed. `exits` is an encoder's.
+    after a preemption included. `drafted_tokens` were proposed by an exit, and `accepted_drafts` of them held, in so
+    many `verifications` of a sequence's drafts. `stage_seconds` is how long each stage of the pipeline has computed.
+    `exits` is an encoder's.
     """
 
     running: int = 0
@@ -72,5 +73,6 @@ class EngineStats:
     computed_tokens: int = 0
     drafted_tokens: int = 0
     accepted_drafts: int = 0
+    verifications: int = 0
     stage_seconds: tuple[float, ...] = ()
     exits: ExitStatus | None = None

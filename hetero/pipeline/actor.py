@@ -33,9 +33,9 @@ LOSS_SECONDS = 1.5
 class ActorPipeline:
     """A `Pipeline` of Ray actors over the slices of `plan`.
 
-    `threads` bounds each stage's CPU threads, 0 giving it all cores of its node. With `drafts` the first stage drafts
-    tokens with an exit head. `on_progress` is called with a stage's
-    index and "starting", "loading", "ready". `server` is what each actor is: a stage, but where links are measured.
+    `threads` bounds each stage's CPU threads, 0 giving it all cores of its node. With a `draft_depth` the first
+    stage drafts tokens with its blocks up to there. `on_progress` is called with a stage's index and "starting",
+    "loading", "ready". `server` is what each actor is: a stage, but where links are measured.
     The constructor returns when every stage has passed a probe on, and raises ModelError or BackendError if a slice
     cannot be loaded or runs otherwise than planned, ConfigurationError if Ray is not connected, finds no room within
     `place_seconds`, or a link does not work. Then, as after `close`, no actor or socket is left.
@@ -50,7 +50,7 @@ class ActorPipeline:
         kv: KvSpec | None,
         *,
         threads: int = 0,
-        drafts: bool = False,
+        draft_depth: int = 0,
         exits: ExitSpec | None = None,
         place_seconds: float = PLACE_SECONDS,
         on_progress: Progress | None = None,
@@ -63,7 +63,7 @@ class ActorPipeline:
         self._actors = StageActors(plan, nodes, on_progress or (lambda index, text: None), server)
         try:
             self._actors.wait_placed(place_seconds)
-            self.reports = self._actors.load(slice_specs(folder, plan, kv, threads, drafts, exits))
+            self.reports = self._actors.load(slice_specs(folder, plan, kv, threads, draft_depth, exits))
             check_reports(plan, self.reports)
             self._link(next(node for node in nodes if not node.name))
             self._probe()

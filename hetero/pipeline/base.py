@@ -98,11 +98,11 @@ def slice_specs(
     plan: Plan,
     kv: KvSpec | None,
     threads: int = 0,
-    drafts: bool = False,
+    draft_depth: int = 0,
     exits: ExitSpec | None = None,
 ) -> tuple[SliceSpec, ...]:
-    """What each stage of `plan` has to compile; `threads` 0 means all cores of its node. With `drafts` the first stage
-    gets an exit head, if there is a stage after it."""
+    """What each stage of `plan` has to compile; `threads` 0 means all cores of its node. With a
+    `draft_depth` the first stage drafts with its blocks up to there."""
     return tuple(
         SliceSpec(
             folder,
@@ -112,7 +112,7 @@ def slice_specs(
             stage.precision,
             threads,
             kv,
-            drafts and stage.first == 0 and len(plan.stages) > 1,
+            0 if stage.first else draft_depth,
             exits,
         )
         for stage in plan.stages

@@ -1,15 +1,15 @@
-"""The first stage's part of drafting: its blocks and its exit head in turn, until every row has its drafts.
+"""The first stage's part of drafting: early blocks and their exit head in turn, until every row has its drafts.
 
 Knows compiled slices and one batch; who verifies is `worker.py` on the last stage, how long drafts are is the engine's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hetero.backends.base import CompiledSlice, SliceSpec
-from hetero.batch import DecodeBatch, FloatArray, IntArray, LongArray
+from hetero.backends.base import CompiledSlice, SliceReport, SliceSpec
+from hetero.batch import Batch, DecodeBatch, FloatArray, IntArray, LongArray
 from hetero.engine.drafts import NO_DRAFT, later, with_drafts
 from hetero.engine.sampler import sample
 from hetero.models.config_reader import read_config
@@ -17,26 +17,38 @@ from hetero.models.config_reader import read_config
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """What a stage sends on: hidden states, those of `with_drafts(batch, drafts)` where there are drafts, [R, K]."""
+    """What a stage's blocks gave for `batch`, into which `drafts` int64 [R, K] were put where there are some."""
 
+    batch: Batch
     hidden: FloatArray
     drafts: LongArray | None
 
 
-def exit_head(spec: SliceSpec) -> SliceSpec:
-    """The slice that is the model's head alone, on the device of `spec`'s blocks."""
-    end = read_config(spec.folder).block_count
-    return replace(spec, first=end, last=end, drafts=False)
-
-
 class Drafter:
-    """Drafts with `blocks`, the slice from block 0, and `head`, a slice without blocks that ends in an exit head."""
+    """A stage's slice that drafts with `blocks`, from block 0 on, and `head`, a slice without blocks that ends in an
+    exit head. `rest` are the stage's blocks after those; None: there are none."""
 
-    def __init__(self, blocks: CompiledSlice, head: CompiledSlice) -> None:
+    def __init__(self, blocks: CompiledSlice, head: CompiledSlice, rest: CompiledSlice | None) -> None:
         self._blocks = blocks
         self._head = head
+        self._rest = rest
+        self.report = _joined([each.report for each in (blocks, head, rest) if each is not None])
 
-    def draft(self, batch: DecodeBatch) -> Drafted:
+    def run(self, batch: Batch, hidden: FloatArray | None) -> FloatArray:
+        """The stage's blocks without drafts; see `CompiledSlice`."""
+        out = self._blocks.run(batch, hidden)
+        return out if self._rest is None else self._rest.run(batch, out)
+
+    def run_drafting(self, batch: DecodeBatch) -> Drafted:
+        """Draft as `batch` asks, then the stage's other blocks for it and its drafts together."""
+        if not any(row.draft_limit for row in batch.sampling):
+            return Drafted(batch, self.run(batch, None), None)
+        drafted = self._draft(batch)
+        if self._rest is None:
+            return drafted
+        return replace(drafted, hidden=self._rest.run(drafted.batch, drafted.hidden))
+
+    def _draft(self, batch: DecodeBatch) -> Drafted:
         """Run `batch`, then a token at a time for the rows that still draft."""
         hidden = self._blocks.run(batch, None).copy()
         limits = _limits(batch)
@@ -54,7 +66,8 @@ class Drafter:
             last = self._blocks.run(_one_token_each(batch, active, tokens, step), None).copy()
             pieces.append(last)
             owners.append(active)
-        return Drafted(_in_order(batch, drafts, pieces, owners), drafts)
+        whole = with_drafts(batch, drafts)
+        return Drafted(whole, _in_order(batch, whole, drafts, pieces, owners), drafts)
 
     def _propose(
         self, batch: DecodeBatch, active: LongArray, hidden: FloatArray, before: LongArray
@@ -70,7 +83,29 @@ class Drafter:
         return tokens, _top_probability(logits) >= [row.draft_confidence for row in sampling]
 
     def close(self) -> None:
-        self._head.close()
+        for each in (self._blocks, self._head, self._rest):
+            if each is not None:
+                each.close()
+
+
+def compile_drafter(spec: SliceSpec, compile_slice: Callable[[SliceSpec], CompiledSlice]) -> Drafter:
+    """The pieces of a stage that drafts after `spec.draft_depth` blocks, on one device."""
+    end = read_config(spec.folder).block_count
+    plain = replace(spec, draft_depth=0)
+    blocks = compile_slice(replace(plain, last=spec.draft_depth))
+    head = compile_slice(replace(plain, first=end, last=end))
+    rest = compile_slice(replace(plain, first=spec.draft_depth)) if spec.draft_depth < spec.last else None
+    return Drafter(blocks, head, rest)
+
+
+def _joined(reports: Sequence[SliceReport]) -> SliceReport:
+    """One report of all pieces."""
+    return replace(
+        reports[0],
+        weight_bytes=sum(report.weight_bytes for report in reports),
+        kv_bytes=sum(report.kv_bytes for report in reports),
+        compile_seconds=sum(report.compile_seconds for report in reports),
+    )
 
 
 def _limits(batch: DecodeBatch) -> IntArray:
@@ -107,12 +142,15 @@ def _begins(blocks: Sequence[IntArray]) -> IntArray:
 
 
 def _in_order(
-    batch: DecodeBatch, drafts: LongArray, pieces: Sequence[FloatArray], owners: Sequence[LongArray]
+    batch: DecodeBatch,
+    whole: DecodeBatch,
+    drafts: LongArray,
+    pieces: Sequence[FloatArray],
+    owners: Sequence[LongArray],
 ) -> FloatArray:
-    """The rows of all steps as `with_drafts` lays them out: each row's drafts behind it."""
+    """The rows of all steps as `whole` lays them out: each row's drafts behind it."""
     if not owners:
         return pieces[0]
-    whole = with_drafts(batch, drafts)
     ordered = np.empty((len(whole.token_ids), pieces[0].shape[1]), np.float32)
     extra = (drafts != NO_DRAFT).sum(axis=1)
     shifts = np.zeros(len(batch.token_ids), np.int64)

@@ -36,7 +36,7 @@ class LocalPipeline:
         kv: KvSpec | None,
         *,
         threads: int = 0,
-        drafts: bool = False,
+        draft_depth: int = 0,
         exits: ExitSpec | None = None,
         on_progress: Progress | None = None,
     ) -> None:
@@ -44,7 +44,7 @@ class LocalPipeline:
         self._threads: list[Thread] = []
         self._closed = False
         try:
-            specs = slice_specs(folder, plan, kv, threads, drafts, exits)
+            specs = slice_specs(folder, plan, kv, threads, draft_depth, exits)
             self._compile(specs, plan, on_progress or (lambda index, text: None))
             self.reports = tuple(worker.report for worker in self._workers)
             check_reports(plan, self.reports)

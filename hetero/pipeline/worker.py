@@ -17,7 +17,7 @@ from hetero.engine.drafts import held, with_drafts
 from hetero.engine.sampler import sample
 from hetero.errors import BackendError
 from hetero.pipeline.base import BATCHES, TRACE, Hidden, Message, unpack_traces
-from hetero.pipeline.drafting import Drafted, Drafter, exit_head
+from hetero.pipeline.drafting import Drafted, Drafter, compile_drafter
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +34,17 @@ class StageWorker:
         self.is_last = is_last
         spec = replace(spec, threads=threads)
         self._slice = self._compile(spec, engine)
-        self._drafter = Drafter(self._slice, self._compile(exit_head(spec), engine)) if spec.drafts else None
         self._announced: deque[Batch] = deque()
         self.report = self._slice.report
 
     def _compile(self, spec: SliceSpec, engine: str) -> CompiledSlice:
-        return get_backend(engine).compile(spec)
+        compile_slice = get_backend(engine).compile
+        return compile_drafter(spec, compile_slice) if spec.draft_depth else compile_slice(spec)
 
     @property
     def samples(self) -> bool:
         """Whether the stage needs to know how rows are sampled."""
-        return self.is_last or self._drafter is not None
+        return self.is_last or isinstance(self._slice, Drafter)
 
     def process(
         self, batch: Batch, hidden: FloatArray | None, drafts: LongArray | None = None
@@ -53,12 +53,15 @@ class StageWorker:
 
         `hidden` is ignored by the first stage. The returned arrays belong to the caller until the next call.
         """
-        if self._drafter is not None and isinstance(batch, DecodeBatch) and any(r.draft_limit for r in batch.sampling):
-            return self._drafter.draft(batch)
+        out = self._run_slice(batch, hidden, drafts)
+        return _result_of(out) if self.is_last else out
+
+    def _run_slice(self, batch: Batch, hidden: FloatArray | None, drafts: LongArray | None) -> Drafted:
+        if isinstance(self._slice, Drafter) and isinstance(batch, DecodeBatch):
+            return self._slice.run_drafting(batch)
         if drafts is not None and isinstance(batch, DecodeBatch):
             batch = with_drafts(batch, drafts)
-        out = self._slice.run(batch, None if self.is_first else hidden)
-        return _result_of(batch, out, drafts) if self.is_last else Drafted(out, drafts)
+        return Drafted(batch, self._slice.run(batch, None if self.is_first else hidden), drafts)
 
     def step(self, message: Message, received_at_seconds: float) -> Message | None:
         """Do this stage's part of a message and return what the next stage gets, if anything.
@@ -122,12 +125,12 @@ class StageWorker:
 
     def close(self) -> None:
         self._slice.close()
-        if self._drafter is not None:
-            self._drafter.close()
 
 
-def _result_of(batch: Batch, out: FloatArray, drafts: LongArray | None) -> BatchResult:
+def _result_of(out: Drafted) -> BatchResult:
+    batch = out.batch
     if isinstance(batch, DecodeBatch):
-        tokens = sample(out, batch.sampling)
-        return BatchResult(batch.batch_id, "decode", tokens=tokens if drafts is None else held(tokens, drafts))
-    return BatchResult(batch.batch_id, "encode", vectors=out.copy())
+        tokens = sample(out.hidden, batch.sampling)
+        taken = tokens if out.drafts is None else held(tokens, out.drafts)
+        return BatchResult(batch.batch_id, "decode", tokens=taken)
+    return BatchResult(batch.batch_id, "encode", vectors=out.hidden.copy())

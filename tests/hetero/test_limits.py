@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hetero.errors import ConfigurationError
-from hetero.limits import drafts, useful_micro_batches
+from hetero.limits import choose_draft_depth, useful_micro_batches
 from hetero.models.config_reader import read_config
 from placement import parse_plan
 from placement.types import Device, DeviceKind
@@ -29,17 +29,27 @@ def test_batches_in_flight_are_as_many_as_devices(text: str, expected: int) -> N
     assert useful_micro_batches(parse_plan(text, DEVICES, 6, "fp32")) == expected
 
 
-def test_decoder_in_several_stages_can_draft(stories260k: Path) -> None:
+def test_decoder_in_several_stages_drafts_with_its_first(stories260k: Path) -> None:
     config = read_config(stories260k)
-    assert drafts(config, parse_plan("cpu:0-2,cpu:2-5", DEVICES, 5, "fp32"), "verify")
-    assert not drafts(config, parse_plan("cpu:0-2,cpu:2-5", DEVICES, 5, "fp32"), "auto")
+    plan = parse_plan("cpu:0-2,cpu:2-5", DEVICES, 5, "fp32")
+    assert choose_draft_depth(config, plan, "verify", None) == 2
+    assert choose_draft_depth(config, plan, "verify", 1) == 1
+    assert choose_draft_depth(config, plan, "auto", None) == 0
 
 
-def test_drafting_with_one_stage_is_refused_with_a_way_out(stories260k: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"one stage; cut it .* cpu:0-1,cpu:1-5"):
-        drafts(read_config(stories260k), parse_plan("cpu:0-5", DEVICES, 5, "fp32"), "verify")
+def test_decoder_in_one_stage_drafts_where_it_is_told_to(stories260k: Path) -> None:
+    config, plan = read_config(stories260k), parse_plan("cpu:0-5", DEVICES, 5, "fp32")
+    assert choose_draft_depth(config, plan, "verify", 3) == 3
+    with pytest.raises(ConfigurationError, match=r"one stage; say .* --draft-depth 1"):
+        choose_draft_depth(config, plan, "verify", None)
+
+
+@pytest.mark.parametrize("depth", [0, 3, 9])
+def test_exit_that_drafts_lies_in_the_first_stage(stories260k: Path, depth: int) -> None:
+    with pytest.raises(ConfigurationError, match="from 1 to 2"):
+        choose_draft_depth(read_config(stories260k), parse_plan("cpu:0-2,cpu:2-5", DEVICES, 5, "fp32"), "verify", depth)
 
 
 def test_encoder_does_not_draft(minilm: Path) -> None:
     with pytest.raises(ConfigurationError, match="encoder"):
-        drafts(read_config(minilm), parse_plan("cpu:0-3,cpu:3-6", DEVICES, 6, "fp32"), "verify")
+        choose_draft_depth(read_config(minilm), parse_plan("cpu:0-3,cpu:3-6", DEVICES, 6, "fp32"), "verify", None)

@@ -18,14 +18,18 @@ PROMPTS = ("Once upon a time", "Tom and Sue went", "In the beginning God created
 OpenSite = Callable[..., Any]
 
 
-def drafting_pipeline(folder: Path, engine: str, cuts: tuple[int, ...]) -> LocalPipeline:
+def drafting_pipeline(folder: Path, engine: str, cuts: tuple[int, ...], depth: int) -> LocalPipeline:
     plan = Plan(tuple(Stage(CPU, engine, first, last, "fp32") for first, last in pairwise(cuts)), "a test")
-    return LocalPipeline(folder, plan, KvSpec(128, 32, 16, 512), threads=1, drafts=True)
+    return LocalPipeline(folder, plan, KvSpec(128, 32, 16, 512), threads=1, draft_depth=depth)
 
 
-@pytest.fixture(scope="module", params=["torch", "openvino", "onnx"])
-def three_drafting_stages(request: pytest.FixtureRequest, stories260k: Path) -> Iterator[LocalPipeline]:
-    pipeline = drafting_pipeline(stories260k, request.param, (0, 2, 4, 5))
+@pytest.fixture(
+    scope="module",
+    params=[("torch", (0, 2, 4, 5), 2), ("openvino", (0, 5), 2), ("onnx", (0, 3, 5), 1), ("openvino", (0, 2, 5), 2)],
+    ids=["exit-at-cut", "one-stage", "exit-inside", "two-stages"],
+)
+def drafting_stages(request: pytest.FixtureRequest, stories260k: Path) -> Iterator[LocalPipeline]:
+    pipeline = drafting_pipeline(stories260k, *request.param)
     yield pipeline
     pipeline.close()
 
@@ -47,10 +51,10 @@ def completions(open_site: OpenSite, pipeline: LocalPipeline, lengths: tuple[int
 
 @pytest.mark.parametrize("limits", [{}, {"block_count": 12}, {"micro_batches": 2}], ids=["roomy", "tight", "two"])
 def test_drafts_change_no_token_of_any_request(
-    open_site: OpenSite, three_drafting_stages: LocalPipeline, limits: dict[str, int]
+    open_site: OpenSite, drafting_stages: LocalPipeline, limits: dict[str, int]
 ) -> None:
-    plain, plain_logprobs, before = completions(open_site, three_drafting_stages, (), **limits)
-    drafted, drafted_logprobs, after = completions(open_site, three_drafting_stages, (3,), **limits)
+    plain, plain_logprobs, before = completions(open_site, drafting_stages, (), **limits)
+    drafted, drafted_logprobs, after = completions(open_site, drafting_stages, (3,), **limits)
     assert drafted == plain
     assert drafted_logprobs == pytest.approx(plain_logprobs, abs=1e-4)
     assert before.drafted_tokens == 0
@@ -60,7 +64,7 @@ def test_drafts_change_no_token_of_any_request(
 def test_good_exit_saves_steps_and_the_tokens_stay(open_site_of: OpenSite) -> None:
     """The embedded model was trained to be useful at its inner blocks."""
     folder = resolve("tiny")
-    pipeline = drafting_pipeline(folder, "torch", (0, 4, 6))
+    pipeline = drafting_pipeline(folder, "torch", (0, 6), 4)
     found = []
     for lengths in ((), (4,)):
         with open_site_of(folder, pipeline, draft_lengths=lengths) as site:
@@ -71,3 +75,20 @@ def test_good_exit_saves_steps_and_the_tokens_stay(open_site_of: OpenSite) -> No
     assert drafted == plain
     assert after.accepted_drafts > 0.6 * after.drafted_tokens
     assert after.steps < 0.8 * before.steps
+
+
+def test_hundred_prompts_among_sampled_ones_have_full_depths_tokens(open_site_of: OpenSite) -> None:
+    """Greedy, and between them drawn under a seed: not only the distribution, every drawn token is the same."""
+    folder = resolve("tiny")
+    pipeline = drafting_pipeline(folder, "openvino", (0, 6), 2)
+    prompts = [f"{PROMPTS[number % 4]} {number} " for number in range(100)]
+    found = []
+    for lengths in ((), (3,)):
+        with open_site_of(folder, pipeline, draft_lengths=lengths) as site:
+            answers = [site.ask(prompt, max_tokens=10, ignore_eos=True) for prompt in prompts]
+            answers += [site.ask(text, max_tokens=12, temperature=1.0, seed=i) for i, text in enumerate(prompts[:50])]
+            found.append([answer.token_ids for answer in answers])
+            drafted = site.engine.stats().drafted_tokens
+    pipeline.close()
+    assert found[0] == found[1]
+    assert drafted > 200

@@ -9,6 +9,7 @@ import numpy as np
 
 from hetero.backends.base import SliceReport, SliceSpec
 from hetero.backends.openvino_compiling import compile_model, make_report, weight_bytes
+from hetero.backends.openvino_gated import takes_gated_kernel, use_gated_kernel
 from hetero.backends.openvino_graph import DecoderStage, convert_decoder
 from hetero.backends.openvino_paged import PagedAttention
 from hetero.backends.openvino_request import PagedRequest
@@ -80,6 +81,8 @@ class PagedDecoderSlice:
 
 def _load(spec: SliceSpec, config: DecoderConfig, precision: Precision) -> DecoderStage:
     blocks = load_decoder_blocks(spec.folder, config, spec.first, spec.last, PagedAttention, precision.weights)
+    if takes_gated_kernel(spec):
+        blocks = use_gated_kernel(blocks)
     if spec.last < config.block_count:
         return DecoderStage(config, widen(blocks), None)
     return DecoderStage(config, widen(blocks), load_decoder_head(spec.folder, config, precision.weights))

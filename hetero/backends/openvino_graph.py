@@ -20,8 +20,7 @@ _EXAMPLE_TOKENS = 3
 class DecoderStage(nn.Module):
     """Blocks, and the head on the sampled rows where the slice ends in it, with the graph's inputs in one flat list.
 
-    Hidden states stay [T, D]: with a third dimension the CPU's plugin recognises gated MLPs and fuses them in bf16,
-    which keeps their weights twice, is no faster, and divides by zero on a small MLP (2026.4).
+    Hidden states stay [T, D]; with a third dimension the CPU's plugin recognises gated MLPs (`openvino_gated.py`).
     """
 
     def __init__(self, config: DecoderConfig, blocks: DecoderBlocks, head: DecoderHead | None) -> None:

@@ -7,9 +7,11 @@ system and are read again from the file, should the engine ever want them.
 Knows modules and files; knows nothing of the engine.
 """
 
+import ctypes
 import mmap
 import os
 import tempfile
+from contextlib import suppress
 
 import torch
 from torch import nn
@@ -35,7 +37,14 @@ class ScratchWeights:
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
         if self._total >= SMALL_BYTES:
+            _return_freed_memory()
             use_large_pages()
+
+
+def _return_freed_memory() -> None:
+    """What loading and packing have freed lies in the C library's heap, resident: as much as the weights again."""
+    with suppress(AttributeError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _map_file(size: int) -> mmap.mmap | None:

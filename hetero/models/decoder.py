@@ -113,6 +113,7 @@ class SelfAttention(nn.Module):
 class Mlp(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
+        self.activation_name = config.activation
         self.activation = ACTIVATIONS[config.activation]
         self.gated = config.gated_mlp
         if self.gated:

@@ -1,9 +1,9 @@
 """Whom encrypted work disturbs: plain requests' times and the event loop's stalls, in one server, in three parts.
 
-Alone; beside a process that keeps one core busy as a worker does, which is what the cores that encrypted work takes
-cost by themselves; and beside encrypted work. The server is this process's, the plain requests come from a thread of
-it, the encrypted ones from another process, as tenants do; it shares the worker's core, for a tenant's own computing is
-on a machine of its own.
+Alone; beside a worker of another program, which computes the same on the same core, so that what this core, its memory
+and its caches cost is known by itself; and beside encrypted work that this server is asked for. The server is this
+process's, the plain requests come from a thread of it, the encrypted ones from another process, as tenants do; it
+shares the worker's core, for a tenant's own computing is on a machine of its own.
 """
 
 import asyncio
@@ -24,12 +24,18 @@ from hetero.runtime import Runtime
 from hetero.server.encrypted_service import Encrypted
 from hetero.server.server import Server
 from hetero.server.settings import ServerSettings
+from privacy.he.client import Sealer
 from privacy.he.gateway import Gateway, GatewaySettings
 from privacy.he.limits import Limits
-from privacy.he.spec import linear_spec
+from privacy.he.packing import Floats
+from privacy.he.planning import describe
+from privacy.he.pool import WorkerPool
+from privacy.he.spec import ModelSpec, linear_spec
 
 _SAMPLE_SECONDS = 0.001
 _TOKENS = 4
+#: Ciphertexts a call: what a tenant with some texts sends.
+_STREAM = 8
 Tell = Callable[[str], None]
 
 
@@ -52,18 +58,17 @@ class LoadReport:
 
     @property
     def growth(self) -> float:
-        """p99 beside encrypted work over p99 beside a busy core."""
+        """p99 beside encrypted work that is served over p99 beside the same work that is not."""
         return self.parts[2].p99_seconds / self.parts[1].p99_seconds
 
 
 def run(seconds: float, tell: Tell = lambda text: None) -> LoadReport:
     """Serve the embedded model and a 384x384 layer, and measure for `seconds` in each part."""
-    weight = np.random.default_rng(0).normal(0, 384**-0.5, (384, 384))
     core = max(os.sched_getaffinity(0))
     bounds = GatewaySettings(queries_per_epoch=0, ciphertexts_per_second=0, limits=Limits(cores=(core,)))
     with ExitStack() as stack:
         runtime = stack.enter_context(Runtime("tiny", in_process=True, threads=1))
-        gateway = stack.enter_context(closing(Gateway([linear_spec("layer", weight)], bounds)))
+        gateway = stack.enter_context(closing(Gateway([_layer()], bounds)))
         server = stack.enter_context(Server(ServerSettings(port=0), encrypted=Encrypted(gateway)))
         server.attach(runtime)
         address = f"localhost:{server.port}"
@@ -71,9 +76,9 @@ def run(seconds: float, tell: Tell = lambda text: None) -> LoadReport:
         tell("plain requests alone")
         _plain(address, seconds / 5)
         parts.append(_part("nothing", server, address, seconds))
-        tell("beside a busy core")
-        with _beside(_spin, core):
-            parts.append(_part("a busy core", server, address, seconds))
+        tell("beside another program's worker")
+        with _beside(_compute, core):
+            parts.append(_part("another's worker", server, address, seconds))
         tell("beside encrypted work")
         with _beside(_encrypt, core, address) as answered:
             parts.append(_part("encrypted work", server, address, seconds))
@@ -139,20 +144,33 @@ def _yielding(core: int) -> None:
     os.nice(Limits().niceness)
 
 
-def _spin(core: int, count: Any) -> None:
+def _compute(core: int, count: Any) -> None:
+    """The layer applied to one ciphertext after the other, by a worker that no server has."""
     _yielding(core)
-    while True:
-        count.value += 1
+    spec = _layer()
+    sealer = Sealer(describe(spec))
+    bundle, (sealed,) = sealer.bundle(), sealer.seal(_vector())
+    with closing(WorkerPool([spec], Limits(cores=(core,)))) as pool:
+        while True:
+            pool.apply(spec.digest, bundle.digest, lambda: bundle, sealed)
+            count.value += 1
 
 
 def _encrypt(core: int, address: str, count: Any) -> None:
-    """A tenant that sends one ciphertext after the other. What it encrypts is encrypted before."""
+    """A tenant that sends a stream of ciphertexts, answered one after the other, and then the next stream."""
     _yielding(core)
-    vector = np.ones((1, 384)) / 384
     with EncryptedClient(address) as client:
         model = client.model("layer")
         keys = model.prepare().digest
-        sealed = model.seal(vector)
+        sealed = model.seal(_vector()) * _STREAM
         while True:
             client.send(model.description, keys, sealed)
-            count.value += 1
+            count.value += _STREAM
+
+
+def _layer() -> ModelSpec:
+    return linear_spec("layer", np.random.default_rng(0).normal(0, 384**-0.5, (384, 384)))
+
+
+def _vector() -> Floats:
+    return np.full((1, 384), 1 / 384)

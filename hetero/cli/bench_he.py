@@ -41,7 +41,7 @@ def he(
 
 
 def he_load(seconds: Seconds = 10.0, as_json: options.Json = False) -> None:
-    """Plain requests' p99 and the event loop's stalls, alone, beside one busy core, and beside encrypted work."""
+    """Plain requests' p99 and the event loop's stalls, alone, beside another's worker, and beside encrypted work."""
     from hetero.bench.he_load import run
 
     with only_results_on_stdout() if as_json else nullcontext():
@@ -57,7 +57,7 @@ def he_load(seconds: Seconds = 10.0, as_json: options.Json = False) -> None:
         out().print(made)
         out().print(
             f"\n{report.encrypted} ciphertexts were answered meanwhile; p99 beside encrypted work is"
-            f" {report.growth:.2f} times that beside a busy core",
+            f" {report.growth:.2f} times that beside the same work of another",
             markup=False,
         )
 

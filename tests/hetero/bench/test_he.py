@@ -36,6 +36,6 @@ def test_the_report_is_one_json_document(capfd: pytest.CaptureFixture[str]) -> N
 
 def test_load_is_measured_in_three_parts() -> None:
     report = load(0.5)
-    assert [part.name for part in report.parts] == ["nothing", "a busy core", "encrypted work"]
+    assert [part.name for part in report.parts] == ["nothing", "another's worker", "encrypted work"]
     assert all(part.requests > 0 and 0 < part.p50_seconds <= part.p99_seconds for part in report.parts)
     assert report.encrypted > 0 and report.growth > 0

@@ -16,8 +16,8 @@ from hetero.batch import FloatArray, IntArray
 from hetero.encoding import Vectors
 from hetero.runtime import Runtime
 
-#: Texts of one call, in batches, and calls in flight: enough that a batch is never waited for.
-_BATCHES_A_CALL, _CALLS = 8, 4
+#: Texts of one call, in batches, and calls in flight: enough that no batch waits for texts, or for more of one length.
+_BATCHES_A_CALL, _CALLS = 8, 12
 _SETTLE_SECONDS = 0.2
 
 

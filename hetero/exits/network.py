@@ -20,6 +20,8 @@ from hetero.models.embedding import EncoderEmbedding, load_encoder_embedding
 from hetero.models.encoder_head import ClassificationHead, load_encoder_head
 from hetero.models.loading import load_encoder_blocks
 
+#: An exit's head is no wider than this: while it computes, on one core, the engine waits.
+_WIDEST = 128
 #: Added to the scores of padding.
 _UNSEEN = -1e4
 
@@ -43,8 +45,9 @@ class HeadNetwork(nn.Module):
 
     def __init__(self, hidden_size: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.inner = nn.Linear(2 * hidden_size, hidden_size)
-        self.out = nn.Linear(hidden_size, classes)
+        inner = min(hidden_size, _WIDEST)
+        self.inner = nn.Linear(2 * hidden_size, inner)
+        self.out = nn.Linear(inner, classes)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, pooled: Tensor) -> Tensor:

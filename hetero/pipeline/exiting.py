@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _STATIC_ROWS, _STATIC_WAIT_SECONDS = 4, 0.005
 #: Elsewhere from so many rows on a call of the engine costs little beside them. Rows wait only while the stage has
 #: other work, and no longer than this.
-_ROWS, _WAIT_SECONDS = 8, 0.05
+_ROWS, _WAIT_SECONDS = 8, 0.2
 
 
 class ExitingWorker(StageWorker):
@@ -119,7 +119,10 @@ class ExitingWorker(StageWorker):
 
     def _go_on(self, number: int, group: Group) -> Iterator[Message]:
         """Rows before piece `number`: wait for others, or run with those that are there."""
-        for ready in self._waiting[number].add(replace(group, hidden=group.hidden.copy())):
+        hidden = group.hidden
+        # What is the engine's own, or a link's, is overwritten before the rows run.
+        kept = group if hidden.flags.owndata else replace(group, hidden=hidden.copy())
+        for ready in self._waiting[number].add(kept):
             yield from self._burst(number, ready, time.monotonic())
 
     def _burst(self, number: int, group: Group, received_at_seconds: float) -> Iterator[Message]:

@@ -46,8 +46,9 @@ class _Waiting:
 class ReformBuffer:
     """Gathers rows until there are `rows` of about one length, or `wait_seconds` are over since the first came.
 
-    With `whole`, groups leave with exactly `rows` rows and of one length, as fixed shapes want them; else with at least
-    so many, and lengths up to the same power of two together: what little is padded costs less than another call.
+    With `whole`, groups leave with exactly `rows` rows, as fixed shapes want them, else with at least so many. What
+    leaves before its group is full takes with it, but for `whole`, what waits of lengths up to the same power of two:
+    what little is padded then costs less than another call.
     """
 
     def __init__(
@@ -62,12 +63,11 @@ class ReformBuffer:
     def add(self, group: Group) -> Iterator[Group]:
         """Take rows in; yields groups that are full now."""
         length = group.hidden.shape[1]
-        key = length if self._whole else 1 << (length - 1).bit_length()
-        waiting = self._waiting.setdefault(key, _Waiting([], self._clock()))
+        waiting = self._waiting.setdefault(length, _Waiting([], self._clock()))
         waiting.groups.append(group)
         if waiting.rows < self._rows:
             return
-        merged = _merged(self._waiting.pop(key).groups)
+        merged = _merged(self._waiting.pop(length).groups)
         if not self._whole:
             yield merged
             return
@@ -75,22 +75,24 @@ class ReformBuffer:
         for begin in range(0, full, self._rows):
             yield _part(merged, slice(begin, begin + self._rows), first=begin == 0)
         if full < len(merged.hidden):
-            self._waiting[key] = _Waiting([_part(merged, slice(full, None), first=False)], self._clock())
+            self._waiting[length] = _Waiting([_part(merged, slice(full, None), first=False)], self._clock())
 
     def one(self) -> Group | None:
         """What has waited longest, whether it is full or not; None where nothing waits."""
         if not self._waiting:
             return None
-        key = min(self._waiting, key=lambda each: self._waiting[each].since)
-        return _merged(self._waiting.pop(key).groups)
+        return self._take(min(self._waiting, key=lambda each: self._waiting[each].since))
 
     def overdue(self) -> Iterator[Group]:
         """What has waited long enough."""
         now = self._clock()
         for length, waiting in list(self._waiting.items()):
-            if now - waiting.since >= self._wait_seconds:
-                del self._waiting[length]
-                yield _merged(waiting.groups)
+            if length in self._waiting and now - waiting.since >= self._wait_seconds:
+                yield self._take(length)
+
+    def _take(self, length: int) -> Group:
+        alike = [length] if self._whole else [each for each in self._waiting if _power(each) == _power(length)]
+        return _merged([group for each in alike for group in self._waiting.pop(each).groups])
 
     def all(self) -> Iterator[Group]:
         """Everything, at the end."""
@@ -105,6 +107,11 @@ class ReformBuffer:
             return None
         first = min(waiting.since for waiting in self._waiting.values())
         return max(0.0, first + self._wait_seconds - self._clock())
+
+
+def _power(length: int) -> int:
+    """The next power of two."""
+    return 1 << (length - 1).bit_length()
 
 
 def _merged(groups: list[Group]) -> Group:

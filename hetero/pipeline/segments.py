@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptive.measures import answers
+from adaptive.measures import Measure, answers
 from adaptive.policy import ExitPolicy, ExitView
 from hetero.backends.base import CompiledSlice, SliceReport
 from hetero.batch import Batch, EncodeBatch, ExitAnswers, ExitRows, FloatArray, LongArray
@@ -74,9 +74,7 @@ class SegmentedSlice:
     def advance(self, number: int, entering: Survivors) -> tuple[Stopped | None, Survivors | None]:
         """Run piece `number` on rows: those that stop behind it, and those that go on, where there are any."""
         segment, batch = self._segments[number], entering.batch
-        before = entering.pooled
-        if before is None and entering.hidden is not None:
-            before = pool(entering.hidden, batch.attention_mask)
+        before = self._before(segment, entering)
         hidden = segment.slice.run(batch, entering.hidden)
         if segment.head is None:
             return self._last(batch, hidden)
@@ -91,6 +89,15 @@ class SegmentedSlice:
         stopped = self._stopped(segment, batch, stop)
         return stopped, None if stop.all() else _closed_up(batch, hidden, pooled, ~stop)
 
+    def _before(self, segment: Segment, entering: Survivors) -> FloatArray | None:
+        """What the exit behind the piece compares its pooled states with; None where nobody asks for the comparison."""
+        limits = _exits(entering.batch).limits[:, segment.number]
+        asked = self._policy.measure is Measure.SATURATION or bool(np.isinf(limits).any())
+        if entering.hidden is None or segment.head is None or not asked:
+            return None
+        pooled = entering.pooled
+        return pool(entering.hidden, entering.batch.attention_mask) if pooled is None else pooled
+
     def _look(
         self,
         segment: Segment,
@@ -103,7 +110,7 @@ class SegmentedSlice:
         """Note what the exit says of the rows that ask it, and which of them stop, [B]."""
         exits, number = _exits(batch), segment.number
         logits = head.logits(pooled)
-        # From the embedding there is no state to compare with.
+        # From the embedding there is no state to compare with, and most measures do not.
         saturation = np.zeros(len(pooled), np.float32) if before is None else cosine(before, pooled)
         exits.seen[asked, number, :-1] = logits[asked]
         exits.seen[asked, number, -1] = saturation[asked]

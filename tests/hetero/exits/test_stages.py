@@ -73,12 +73,16 @@ def test_buffer_fills_groups_of_one_length_and_keeps_times() -> None:
     assert sorted(left) == [1, 3] and TRACE.unpack(left[1].traces)[2] == 0.0
 
 
-def test_buffer_of_any_shape_joins_lengths_up_to_a_power_of_two() -> None:
+def test_buffer_of_any_shape_joins_lengths_only_where_a_group_leaves_early() -> None:
     buffer = ReformBuffer(4, 1.0, False, clock=lambda: 0.0)
     assert not list(buffer.add(group(1, 2, length=24))) and not list(buffer.add(group(2, 3, length=48)))
-    (full,) = buffer.add(group(3, 3, length=32))
-    assert full.hidden.shape == (5, 32, 2) and (full.hidden[:2, 24:] == 0).all()
-    assert full.batch.attention_mask.sum(axis=1).tolist() == [24, 24, 32, 32, 32]
+    assert not list(buffer.add(group(3, 3, length=32)))
+    (full,) = buffer.add(group(4, 2, length=32))
+    assert full.hidden.shape == (5, 32, 2)
+    assert not list(buffer.add(group(5, 3, length=32)))
+    early = buffer.one()
+    assert early is not None and early.hidden.shape == (5, 32, 2) and (early.hidden[:2, 24:] == 0).all()
+    assert early.batch.attention_mask.sum(axis=1).tolist() == [24, 24, 32, 32, 32]
     left = buffer.one()
     assert left is not None and len(left.hidden) == 3 and buffer.one() is None
 

@@ -39,8 +39,9 @@ class Pass:
 class ExitRates:
     """Texts a second without heads, with exits, and with exits loaded and switched off: medians of the rounds.
 
-    `speedup` and `off_ratio` are medians of each round's ratio to the baseline. `disagreement`: of answers with exits
-    from those without heads. `mean_depth` in blocks. Accuracies are None without labels.
+    `speedup` and `off_ratio` are medians of each round's ratio to the mean of its two passes without heads; `noise` has
+    the ratios of those two to each other: what the machine does by itself. `disagreement`: of answers with exits from
+    those without heads. `mean_depth` in blocks. Accuracies are None without labels.
     """
 
     batch: int
@@ -50,6 +51,8 @@ class ExitRates:
     speedup: float
     off_ratio: float
     speedups: tuple[float, ...]
+    off_ratios: tuple[float, ...]
+    noise: tuple[float, ...]
     disagreement: float
     mean_depth: float
     depths: dict[int, int]
@@ -66,16 +69,18 @@ def measure_exits(
     rounds: int,
     tell: Callable[[str], None],
 ) -> ExitRates:
-    """Run all texts through both runtimes, in turn, `rounds` times after a warm-up."""
+    """Run all texts through both runtimes, in turn, `rounds` times after a warm-up; the baseline twice each time."""
     off = AdaptiveChoice(ExitMode.OFF)
-    kinds: tuple[tuple[Runtime, AdaptiveChoice | None], ...] = ((plain, off), (exiting, None), (exiting, off))
+    kinds: tuple[tuple[Runtime, AdaptiveChoice | None], ...] = (
+        (plain, off), (exiting, None), (exiting, off), (plain, off)
+    )  # fmt: skip
     found: list[list[Pass]] = []
     for number in range(rounds + 1):
         tell(f"round {number} of {rounds}, batch {batch}")
         # Every other round backwards, so that drift of the machine favours none.
-        order = range(3) if number % 2 else range(2, -1, -1)
+        order = range(4) if number % 2 else range(3, -1, -1)
         passes = {index: _run(*kinds[index], texts, batch) for index in order}
-        found.append([passes[index] for index in range(3)])
+        found.append([passes[index] for index in range(4)])
     return _rates(found[1:], labels, batch)
 
 
@@ -100,20 +105,24 @@ def _run(runtime: Runtime, choice: AdaptiveChoice | None, texts: Sequence[str], 
 
 
 def _rates(rounds: Sequence[Sequence[Pass]], labels: Sequence[int] | None, batch: int) -> ExitRates:
-    full, exits, off = ([each[index] for each in rounds] for index in range(3))
+    full, exits, off, again = ([each[index] for each in rounds] for index in range(4))
     count = len(full[0].depths)
-    speedups = tuple(plain.seconds / fast.seconds for plain, fast in zip(full, exits, strict=True))
+    plain = [(one.seconds + other.seconds) / 2 for one, other in zip(full, again, strict=True)]
+    speedups = tuple(seconds / fast.seconds for seconds, fast in zip(plain, exits, strict=True))
+    off_ratios = tuple(seconds / slow.seconds for seconds, slow in zip(plain, off, strict=True))
     depths, times = np.unique(exits[0].depths, return_counts=True)
     wanted = None if labels is None else np.asarray(labels)
-    full_rate, exit_rate, off_rate = (count / median(each.seconds for each in kind) for kind in (full, exits, off))
+    exit_rate, off_rate = (count / median(each.seconds for each in kind) for kind in (exits, off))
     return ExitRates(
         batch,
-        full_rate,
+        count / median(plain),
         exit_rate,
         off_rate,
         median(speedups),
-        median(plain.seconds / slow.seconds for plain, slow in zip(full, off, strict=True)),
+        median(off_ratios),
         speedups,
+        off_ratios,
+        tuple(one.seconds / other.seconds for one, other in zip(full, again, strict=True)),
         float((exits[0].answers != full[0].answers).mean()),
         float(exits[0].depths.mean()),
         dict(zip(depths.tolist(), times.tolist(), strict=True)),

@@ -147,6 +147,8 @@ def _remark(rate: dict[str, Any]) -> str:
     told = rate["status"] or {}
     depths = ", ".join(f"{count} at {depth}" for depth, count in rate["depths"].items())
     words = f"depths: {depths}; {told.get('mode')}: {told.get('reason')}"
+    for name, ratios in (("speed-ups", rate["speedups"]), ("off", rate["off_ratios"]), ("noise", rate["noise"])):
+        words += f"; {name} {min(ratios):.3f} to {max(ratios):.3f}"
     if rate["full_accuracy"] is not None:
         words += f"; accuracy {rate['full_accuracy']:.4f} at full depth, {rate['exit_accuracy']:.4f} with exits"
     return words

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
 POLL_SECONDS_WITH_ROOM = 0.005
 #: Rows that survive an exit are best run with those of other batches; what has left counts no longer.
-MORE_WITH_EXITS = 8
+MORE_WITH_EXITS = 12
 #: How long closing waits for the batches in flight, so that the pipeline is left empty.
 DRAIN_SECONDS = 10.0
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _STATIC_ROWS, _STATIC_WAIT_SECONDS = 4, 0.005
 #: Elsewhere from so many rows on a call of the engine costs little beside them. Rows wait only while the stage has
 #: other work, and no longer than this.
-_ROWS, _WAIT_SECONDS = 8, 0.2
+_ROWS, _WAIT_SECONDS = 12, 0.3
 
 
 class ExitingWorker(StageWorker):

@@ -20,9 +20,11 @@ from hetero.runtime import Runtime
 from hetero.served import Served
 from hetero.server.server import Server
 from hetero.server.settings import ServerSettings
+from privacy.guard_opening import begin_state
 from privacy.identity.identifier import Presented
 from privacy.identity.keys import hash_of, make_key
 from privacy.policy.decide import decide
+from privacy.policy.loading import load_policy
 from privacy.types import Ask, Method, Principal
 
 MODEL = "bench"
@@ -68,7 +70,9 @@ def measure_privacy(model: str, rounds: int, tell: Callable[[str], None]) -> Pri
         folder = Path(stack.enter_context(TemporaryDirectory()))
         runtime = stack.enter_context(Runtime(model, in_process=True))
         keys = {tenant: make_key() for tenant in ("plain", "private")}
-        governance = stack.enter_context(open_governance(write_policy(folder, keys)))
+        file = write_policy(folder, keys)
+        begin_state(load_policy(file))
+        governance = stack.enter_context(open_governance(file))
         asks = stack.enter_context(_clients(Served(runtime, MODEL), governance, keys))
         tell("asking with and without a policy")
         off, plain, private = _in_turn(asks, rounds)

@@ -51,6 +51,20 @@ def check(file: PolicyFile, as_json: options.Json = False) -> None:
 
 
 @app.command()
+def init(file: PolicyFile, as_json: options.Json = False) -> None:
+    """Begin a policy's state: signing key, audit log and ledger, its budgets untouched. Never where there is one."""
+    from privacy.guard_opening import begin_state
+    from privacy.policy.loading import load_policy
+
+    policy = load_policy(file)
+    begin_state(policy)
+    if as_json:
+        print_json({"state": str(policy.state.directory), "public_key": str(policy.state.public_key_file)})
+        return
+    out().print(f"begun {policy.state.directory}; its budgets are untouched", markup=False)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of policies, for editors."""
     from privacy.policy.schema import json_schema

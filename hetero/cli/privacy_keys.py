@@ -31,6 +31,31 @@ def create(file: PolicyFile, as_json: options.Json = False) -> None:
 
 
 @app.command()
+def rotate(file: PolicyFile, as_json: options.Json = False) -> None:
+    """Sign with a new key from now on; no server may run. The audit log hands over to it in a new segment."""
+    tell_rotation(file, new_key=True, as_json=as_json)
+
+
+def tell_rotation(file: Path, *, new_key: bool, as_json: bool) -> None:
+    """Rotate the audit log of a policy's state, and say what is kept where."""
+    from privacy.policy.loading import load_policy
+    from privacy.rotation import rotate as begin_segment
+
+    state = load_policy(file).state
+    made = begin_segment(state, new_key=new_key)
+    kept = {"kept_log": str(made.kept_file), "kept_public_key": str(made.kept_public_key_file)}
+    if as_json:
+        print_json({"segment": made.segment, **kept, "public_key": made.public_key.hex()})
+        return
+    out().print(f"{state.audit_file} is segment {made.segment} now; the one before is {made.kept_file}", markup=False)
+    if new_key:
+        note().print(
+            f"give {state.public_key_file} to who verifies; {made.kept_public_key_file} verifies older receipts",
+            markup=False,
+        )
+
+
+@app.command()
 def show(file: PolicyFile) -> None:
     """Print the public key, PEM, for who verifies receipts and the audit log."""
     from privacy.audit.signing import load_signer

@@ -11,6 +11,7 @@ import typer
 
 from hetero.cli import options
 from hetero.cli.output import out, print_json, table
+from hetero.cli.privacy_keys import PolicyFile, tell_rotation
 from hetero.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -56,11 +57,20 @@ def verify_log(
         raise typer.Exit(1)
 
 
+@audit.command("rotate")
+def rotate_log(file: PolicyFile, as_json: options.Json = False) -> None:
+    """Begin a new segment of the log, which carries what was spent; no server may run. A start reads that one alone."""
+    tell_rotation(file, new_key=False, as_json=as_json)
+
+
 def _show(verdict: "Verdict") -> None:
     if not verdict.ok:
         out().print(f"the log does not hold: {verdict.problem}", markup=False, soft_wrap=True)
         return
-    out().print(f"the log holds: {verdict.records} records; head {verdict.head_digest}", markup=False, soft_wrap=True)
+    several = f" in {verdict.segments} segments" if verdict.segments > 1 else ""
+    out().print(
+        f"the log holds: {verdict.records} records{several}; head {verdict.head_digest}", markup=False, soft_wrap=True
+    )
     if verdict.spent_rho:
         made = table("account and window", ">spent")
         for account, rho in sorted(verdict.spent_rho.items()):

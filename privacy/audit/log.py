@@ -44,7 +44,8 @@ class AuditLog:
 
     def _start(self) -> None:
         found = opened(self.path, self._descriptor, self._signer.public_key)
-        self.log_id, self.was_new = found.log_id, found.is_new
+        self.log_id, self.segment, self.was_new = found.log_id, found.segment, found.is_new
+        self._follows = found.follows
         #: What the log's charges came to on opening, by (account, window), in units of 1e-9 rho.
         self.spent_on_opening = found.spent
         #: The newest head.
@@ -99,8 +100,10 @@ class AuditLog:
         return digests[:-1]
 
     def holds(self, line: bytes, offset: int) -> bool:
-        """Whether that line stands at that place of the log."""
-        return bool(line) and os.pread(self._descriptor, len(line), offset) == line
+        """Whether that line stands at that place of the log, or ends the segment that this one follows."""
+        if not line:
+            return False
+        return digest_of(line) == self._follows or os.pread(self._descriptor, len(line), offset) == line
 
     def close(self) -> None:
         with self._lock:

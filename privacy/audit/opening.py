@@ -24,6 +24,9 @@ class Opening:
     """Where to go on from: after `head`, which ends at byte `end`, with `first_record` of this start."""
 
     log_id: str
+    segment: int
+    #: The digest of the end of the segment before this one; "" for the first.
+    follows: str
     is_new: bool
     head: Head
     end: int
@@ -37,7 +40,7 @@ def opened(path: Path, descriptor: int, public_key: bytes) -> Opening:
     witness = read_head_file(path, public_key)
     with path.open("rb") as file:
         found = walk(file, lambda record: True, {witness})
-    if not witness and found.lines <= _LINES_OF_A_NEW_LOG and _begun_only(path):
+    if not witness and found.segment == 1 and found.lines <= _LINES_OF_A_NEW_LOG and _begun_only(path):
         return _new(descriptor, public_key)
     _check_whole(path, found, witness, public_key)
     return _continued(path, descriptor, found, public_key)
@@ -53,7 +56,7 @@ def _new(descriptor: int, public_key: bytes) -> Opening:
     os.ftruncate(descriptor, 0)
     log_id = secrets.token_hex(16)
     first: Fields = {"log": log_id, "public_key": public_key.hex(), "version": 1}
-    return Opening(log_id, True, _BEFORE_THE_FIRST, 0, 0, {}, (GENESIS, first))
+    return Opening(log_id, 1, "", True, _BEFORE_THE_FIRST, 0, 0, {}, (GENESIS, first))
 
 
 def _check_whole(path: Path, found: Walk, witness: str, public_key: bytes) -> None:
@@ -79,8 +82,10 @@ def _continued(path: Path, descriptor: int, found: Walk, public_key: bytes) -> O
         os.ftruncate(descriptor, found.head_end)
         os.fsync(descriptor)
     first: Fields = {"cut_bytes": len(tail), "cut_sha256": hashlib.sha256(tail).hexdigest()}
+    follows, end = str(found.genesis.get("follows", "")), found.head_end
+    spent = dict(found.spent)
     return Opening(
-        found.log_id, False, found.head, found.head_end, found.at_seconds, dict(found.spent), ("opened", first)
+        found.log_id, found.segment, follows, False, found.head, end, found.at_seconds, spent, ("opened", first)
     )
 
 

@@ -5,23 +5,39 @@ an unfinished write, a verification (`audit.verify`) may not.
 """
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from privacy.audit.records import GENESIS, HEAD, NO_LINE, Head, Record, digest_of, head_holds, parse_line
+from privacy.audit.records import (
+    CARRIED,
+    GENESIS,
+    HANDOVER,
+    HEAD,
+    NO_LINE,
+    Fields,
+    Head,
+    Record,
+    digest_of,
+    head_holds,
+    parse_line,
+)
 
 #: Parts of 1 rho that are counted in.
 NANORHO = 10**9
 #: Kinds of records that change what an account has spent, with the sign of their "nanorho".
-CHARGING = {"reserve": 1, "lease": 1, "return": -1}
+CHARGING = {CARRIED: 1, "reserve": 1, "lease": 1, "return": -1}
+Spent = Counter[tuple[str, str]]
 
 
 @dataclass(slots=True)
 class Walk:
     """How far the chain holds. Lines after `head` hold in the chain, but no signature covers them."""
 
-    log_id: str = ""
+    #: What the first line says: the log's id, the segment's number, the end of the one before, and the key that signs.
+    genesis: Fields = field(default_factory=dict)
+    #: The last record that is no head: a segment that has a next one ends in a handover.
+    last: Record | None = None
     #: Lines whose chain holds, heads among them.
     lines: int = 0
     #: Where they end, in bytes.
@@ -36,8 +52,24 @@ class Walk:
     #: Which of the digests that were looked for are among them.
     seen: set[str] = field(default_factory=set)
     #: Spent by (account, window), in parts of 1e-9 rho, as of the head.
-    spent: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _uncovered: Counter[tuple[str, str]] = field(default_factory=Counter)
+    spent: Spent = field(default_factory=Counter)
+    #: What of it was spent before this segment began.
+    carried: Spent = field(default_factory=Counter)
+    _uncovered: Spent = field(default_factory=Counter)
+
+    @property
+    def log_id(self) -> str:
+        return str(self.genesis.get("log", ""))
+
+    @property
+    def segment(self) -> int:
+        number = self.genesis.get("segment", 1)
+        return number if type(number) is int else 0
+
+    @property
+    def hands_over(self) -> Fields:
+        """Whom the segment hands over to; nothing where it goes on."""
+        return self.last.fields if self.last is not None and self.last.kind == HANDOVER else {}
 
     def take(self, line: bytes, believes: Callable[[Record], bool]) -> bool:
         """Add the next line; False where it does not hold."""
@@ -70,10 +102,13 @@ class Walk:
         self.digest, offset = digest_of(line), self.end
         self.lines, self.end, self.at_seconds = self.lines + 1, self.end + len(line), record.at_seconds
         if record.kind == GENESIS:
-            self.log_id = str(record.fields.get("log", ""))
+            self.genesis = record.fields
         if record.kind in CHARGING:
             account = (str(record.fields.get("account", "")), str(record.fields.get("window", "")))
             self._uncovered[account] += CHARGING[record.kind] * int(record.fields.get("nanorho", 0))
+            self.carried[account] += int(record.fields.get("nanorho", 0)) if record.kind == CARRIED else 0
+        if record.kind != HEAD:
+            self.last = record
         if record.kind == HEAD:
             self.head, self.head_end = Head(record.seq, self.digest, line, offset), self.end
             self.spent.update(self._uncovered)
@@ -89,6 +124,17 @@ def walk(lines: Iterable[bytes], believes: Callable[[Record], bool], witnesses: 
         if found.digest in witnesses:
             found.seen.add(found.digest)
     return found
+
+
+def carried_records(spent: Mapping[tuple[str, str], int]) -> list[tuple[str, Fields]]:
+    """What a new segment says of what was spent before it."""
+    places = sorted(spent.items())
+    return [(CARRIED, {"account": key, "window": window, "nanorho": nano}) for (key, window), nano in places if nano]
+
+
+def segment_file(current: Path, number: int) -> Path:
+    """Where a file of an earlier segment is kept: FILE.1, FILE.2 ..."""
+    return current.with_name(f"{current.name}.{number}")
 
 
 def head_file_of(log: Path) -> Path:

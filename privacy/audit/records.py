@@ -18,6 +18,10 @@ Fields = Mapping[str, str | int | float]
 
 GENESIS = "genesis"
 HEAD = "head"
+#: Ends a segment of the log, and names the key that signs the next one.
+HANDOVER = "handover"
+#: What an account had spent when a segment of the log began.
+CARRIED = "carried"
 #: What the first line names as the line before it.
 NO_LINE = "0" * 64
 #: Longer texts are cut: a name of this length is no name, but may be content.

@@ -1,5 +1,6 @@
 """The guard: nothing is computed that was not admitted, nothing leaves that was not charged, stored and signed."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -27,7 +28,7 @@ from privacy.errors import (
     PrivacyError,
 )
 from privacy.guard import Guard
-from privacy.guard_opening import open_guard
+from privacy.guard_opening import begin_state, is_begun, open_guard
 from privacy.ledger.accounting import epsilon_of_rho
 from privacy.ledger.replays import ReplaySecret
 from privacy.policy.types import Budget, Effect, Identity, Policy, Rule, State
@@ -92,6 +93,14 @@ RULES = (
 
 
 def policy_in(folder: Path) -> Policy:
+    """A policy whose state is begun."""
+    policy = unbegun_policy_in(folder)
+    if not is_begun(policy.state):
+        begin_state(policy)
+    return policy
+
+
+def unbegun_policy_in(folder: Path) -> Policy:
     names = frozenset({"clinic", "court"}), frozenset({"minilm", "other"})
     return Policy("test", "r" * 64, *names, RULES, Identity(), (), State(folder / "state"))
 
@@ -434,3 +443,29 @@ def test_replay_secret_that_cannot_be_trusted_is_refused(tmp_path: Path, change:
     change(policy.state.directory / "replay.secret")
     with pytest.raises(LedgerError):
         open_guard(policy)
+
+
+def test_budgets_without_a_state_are_not_untouched_budgets(tmp_path: Path) -> None:
+    policy = policy_in(tmp_path)
+    guard = open_guard(policy)
+    serve(guard, ask(), b"a text")
+    guard.close()
+    with pytest.raises(LedgerError, match="never begun anew"):
+        begin_state(policy)
+    for path in policy.state.directory.iterdir():
+        path.unlink()
+    with pytest.raises(LedgerError, match="hetero privacy init FILE"):
+        open_guard(policy)
+    policy.state.directory.rmdir()
+    with pytest.raises(LedgerError, match="hetero privacy init FILE"):
+        open_guard(policy)
+    begin_state(policy)
+    with contextlib.closing(open_guard(policy)) as guard:
+        assert spent(guard) == 0
+
+
+def test_policy_without_budgets_needs_no_state_that_was_begun(tmp_path: Path) -> None:
+    policy = unbegun_policy_in(tmp_path)
+    plain = replace(policy, rules=tuple(rule for rule in policy.rules if rule.budget is None))
+    assert plain.rules
+    open_guard(plain).close()

@@ -216,3 +216,24 @@ def test_api_key_for_nobody_is_refused(
     refused: Callable[..., str], policy_file: Path, flags: tuple[str, ...], said: str
 ) -> None:
     assert said in refused("privacy", "keys", "issue", str(policy_file), *flags)
+
+
+def test_state_is_begun_once(answer: Answer, policy_file: Path, refused: Callable[..., str]) -> None:
+    state = load_policy(policy_file).state
+    assert answer("init", policy_file)["state"] == str(state.directory)
+    assert answer("audit", "verify", state.audit_file)["ok"]
+    assert "never begun anew" in refused("privacy", "init", str(policy_file))
+
+
+def test_log_and_key_are_rotated(answer: Answer, policy_file: Path) -> None:
+    state = load_policy(policy_file).state
+    answer("init", policy_file)
+    first = state.public_key_file.read_bytes()
+    assert answer("audit", "rotate", policy_file)["segment"] == 2
+    assert state.public_key_file.read_bytes() == first
+    document = answer("keys", "rotate", policy_file)
+    assert document["segment"] == 3 and state.public_key_file.read_bytes() != first
+    assert Path(document["kept_public_key"]).read_bytes() == first
+    for flags in ((), ("--public-key", document["kept_public_key"])):
+        verdict = answer("audit", "verify", state.audit_file, *flags)
+        assert verdict["ok"] and verdict["segments"] == 3

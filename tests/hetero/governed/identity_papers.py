@@ -1,5 +1,6 @@
 """Certificates, tokens and policies for the tests of governed servers."""
 
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -17,6 +18,10 @@ from cryptography.x509.oid import NameOID
 
 from hetero import ClientTls
 from hetero.server.tls import ServerTls
+from privacy.errors import PolicyError
+from privacy.guard_opening import begin_state, is_begun
+from privacy.policy.loading import load_policy
+from privacy.policy.types import Policy
 
 ISSUER, AUDIENCE = "https://id.example", "hetero"
 PEM = serialization.Encoding.PEM
@@ -88,14 +93,23 @@ class Office:
         signing = self.signing_key if key is None else key
         return jwt.encode(self.claims(tenant, **changes), signing, algorithm=algorithm, headers={"kid": "k1"})
 
-    def write_policy(self, folder: Path, policy: dict[str, Any]) -> Path:
-        """The policy's file, with its state in `folder` and the office's keys beside it."""
+    def write_policy(self, folder: Path, policy: dict[str, Any], *, begin: bool = True) -> Path:
+        """The policy's file, with its state begun in `folder` and the office's keys beside it."""
         for name in ("jwks.json", "api-keys.txt"):
             if (self.folder / name).exists():
                 (folder / name).write_bytes((self.folder / name).read_bytes())
         file = folder / "policy.yaml"
         file.write_text(yaml.safe_dump(policy, sort_keys=False))
+        if begin:
+            # A policy that is wrong on purpose has no state.
+            with contextlib.suppress(PolicyError):
+                self._begin(load_policy(file))
         return file
+
+    @staticmethod
+    def _begin(policy: Policy) -> None:
+        if not is_begun(policy.state):
+            begin_state(policy)
 
 
 def public_jwk(key: Any, kid: str) -> dict[str, Any]:

@@ -51,6 +51,14 @@ def test_listening_in_the_clear_is_refused(refused: Refused, policy_file: Callab
     assert "without TLS" in refused("tiny", "--policy", policy_file(), "--grpc-host", "0.0.0.0")
 
 
+def test_budgets_that_were_never_begun_are_refused(
+    refused: Refused, papers: ModuleType, office: Any, tmp_path: Path
+) -> None:
+    rule = papers.private("tiny", "generate", "bounded-logits", {"clip": 1.0, "temperature": 4.0})
+    file = office.write_policy(tmp_path, papers.policy_of("tiny", rule), begin=False)
+    assert "hetero privacy init" in refused("tiny", "--policy", file)
+
+
 def test_state_that_another_server_holds_is_refused(
     refused: Refused, policy_file: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -120,7 +120,8 @@ def test_log_that_is_cut_back_with_its_head_is_found_by_a_head_that_was_kept(mad
     assert made.judge(made.content, known_digest=made.older_head.digest).ok
 
 
-def test_log_that_was_chained_anew_by_another_key_is_found(made: Made) -> None:
+@pytest.mark.parametrize(("names_itself", "said"), [(False, "not signed by the key"), (True, "never signed")])
+def test_log_that_was_chained_anew_by_another_key_is_found(made: Made, names_itself: bool, said: str) -> None:
     """Who can write the file but not sign makes every digest right, and fails at the first head."""
     forger, previous, forged = new_signer(), "0" * 64, []
     for line in made.lines:
@@ -129,11 +130,12 @@ def test_log_that_was_chained_anew_by_another_key_is_found(made: Made) -> None:
         if record.kind == HEAD:
             record = signed_head(record.seq, record.at_seconds, previous, forger)
         else:
-            record = replace(record, previous=previous, fields=dict(record.fields) | {"nanorho": 0})
+            named = {"public_key": forger.public_key.hex()} if names_itself else {}
+            record = replace(record, previous=previous, fields=dict(record.fields) | {"nanorho": 0} | named)
         forged.append(record.to_line())
         previous = digest_of(forged[-1])
-    assert "not signed by the key" in made.judge(b"".join(forged), forged[-1]).problem
-    assert verify(made.path, forger.public_key).ok
+    assert said in made.judge(b"".join(forged), forged[-1]).problem
+    assert verify(made.path, forger.public_key).ok == names_itself
 
 
 def test_head_of_an_earlier_line_signs_no_later_one(made: Made) -> None:

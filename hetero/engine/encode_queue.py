@@ -108,6 +108,11 @@ class EncodeQueue:
     def in_flight(self) -> int:
         return len(self._flights)
 
+    @property
+    def asks_exits(self) -> bool:
+        """Whether the text that is next may stop at an exit."""
+        return bool(self._waiting) and self._waiting[0].limits is not None
+
     def expire(self) -> None:
         """Calls have no deadline: their callers cancel the future. Drop those that did."""
         gone = {call for call in self._everyone() if call.future.cancelled()}

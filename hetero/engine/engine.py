@@ -54,8 +54,6 @@ class Engine:
         self._pipeline = pipeline
         self._inbox = Inbox()
         self._micro_batches = settings.micro_batches or pipeline.depth
-        if exits is not None and exits.stops_rows and not isinstance(model, DecoderConfig):
-            self._micro_batches += MORE_WITH_EXITS
         self._generation: Generation | None = None
         self._encoding: EncodeQueue | None = None
         self._work: Work
@@ -140,14 +138,20 @@ class Engine:
             command()
         self._work.expire()
 
+    @property
+    def _most(self) -> int:
+        """How many batches may be in flight. Texts that ask no exit are better off waiting, then in full batches."""
+        more = self._encoding is not None and self._encoding.asks_exits
+        return self._micro_batches + (MORE_WITH_EXITS if more else 0)
+
     def _fill(self) -> None:
-        while self._work.in_flight < self._micro_batches and (batch := self._work.schedule()) is not None:
+        while self._work.in_flight < self._most and (batch := self._work.schedule()) is not None:
             self._pipeline.submit(batch)
 
     def _collect(self) -> BatchResult | None:
         if not self._work.in_flight:
             return None
-        has_room = self._work.in_flight < self._micro_batches
+        has_room = self._work.in_flight < self._most
         result = self._pipeline.collect(POLL_SECONDS_WITH_ROOM if has_room else POLL_SECONDS)
         if result is not None:
             for stage, trace in enumerate(result.traces):

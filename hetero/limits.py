@@ -6,6 +6,7 @@ from hetero.backends.base import KvSpec
 from hetero.capacity import KvWishes, choose_kv
 from hetero.engine.settings import EngineSettings
 from hetero.errors import ConfigurationError
+from hetero.exits.drafting_heads import trained_depths
 from hetero.exits.opening import Wish
 from hetero.models.catalogue import describe_layers
 from hetero.models.config import DecoderConfig, ModelConfig
@@ -33,21 +34,23 @@ def choose_cache(folder: Path, config: ModelConfig, plan: Plan, wishes: KvWishes
     return choose_kv(wishes, plan, describe_layers(folder, config), _STORED_BYTES.get(config.dtype, 4))
 
 
-def choose_draft_depth(config: ModelConfig, plan: Plan, wish: Wish, asked: int | None) -> int:
-    """After how many blocks an exit drafts; 0 where none does. Not `asked` for: where the first stage ends.
+def choose_draft_depth(folder: Path, config: ModelConfig, plan: Plan, wish: Wish, asked: int | None) -> int:
+    """After how many blocks an exit drafts; 0 where none does. Not `asked` for: after as many as an exit was trained
+    for, else where the first stage ends.
 
-    Raises ConfigurationError where drafts were wished for and cannot be.
+    Raises ConfigurationError where drafts were wished for and cannot be, ModelError where exits are another model's.
     """
     if wish != "verify":
         return 0
     if not isinstance(config, DecoderConfig):
         raise ConfigurationError("exits draft and are verified for decoders; an encoder's stop: use `auto`")
     first, end = plan.stages[0].last, config.block_count
-    depth = first if asked is None else asked
+    trained = [each for each in trained_depths(folder, config) if each <= first]
+    depth = asked or max(trained, default=first)
     if depth == end:
         raise ConfigurationError(
-            "early blocks draft and those after them verify, but the plan has one stage; say after how many blocks the"
-            f" exit is, for example --draft-depth {end // 6 or 1}"
+            "early blocks draft and those after them verify, but the plan has one stage; train an exit"
+            f" (`hetero train-exits`) or say after how many blocks it is, for example --draft-depth {end // 4 or 1}"
         )
     if not 0 < depth <= first:
         raise ConfigurationError(f"the draft depth is {depth} but must be from 1 to {first}, inside the first stage")
@@ -55,7 +58,7 @@ def choose_draft_depth(config: ModelConfig, plan: Plan, wish: Wish, asked: int |
 
 
 def engine_settings(
-    kv: KvSpec | None, context_tokens: int, plan: Plan, *, drafting: bool, micro_batches: int, **limits: int
+    kv: KvSpec | None, context_tokens: int, plan: Plan, *, draft_depth: int, micro_batches: int, **limits: int
 ) -> EngineSettings:
     """`limits` are those of EngineSettings that the caller chose; `micro_batches` 0 takes as many as are useful."""
     return EngineSettings(
@@ -63,7 +66,8 @@ def engine_settings(
         block_tokens=kv.block_tokens if kv else 32,
         max_context=context_tokens,
         micro_batches=micro_batches or useful_micro_batches(plan),
-        draft_lengths=DRAFT_LENGTHS if drafting else (),
+        draft_depth=draft_depth,
+        draft_lengths=DRAFT_LENGTHS if draft_depth else (),
         **limits,
     )
 

@@ -58,8 +58,10 @@ class RuntimeSettings:
 
     @property
     def exits_allowed(self) -> Wish:
-        """Under a policy the depth is constant: when an answer comes tells something of the input."""
-        return "off" if self.confinement else self.exits
+        """Under a policy that lets no request exit, none is there; and nothing drafts: its pace tells of the text."""
+        if self.confinement is None:
+            return self.exits
+        return self.exits if self.confinement.may_exit and self.exits != "verify" else "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def start_parts(model: str, settings: RuntimeSettings, tell: ProgressCallback, u
         running.kv,
         context_tokens,
         running.plan,
-        drafting=_draft_depth(config, running.plan, settings) > 0,
+        draft_depth=_draft_depth(folder, config, running.plan, settings),
         micro_batches=settings.micro_batches,
         max_sequences=settings.max_sequences,
         max_batch_tokens=settings.max_batch_tokens,
@@ -189,7 +191,7 @@ def _run_plan(
         wishes = KvWishes(settings.max_sequences, context_tokens, settings.kv_blocks, settings.kv_memory_bytes)
         kv = choose_cache(folder, config, plan, wishes)
         extras = Extras(
-            _draft_depth(config, plan, settings),
+            _draft_depth(folder, config, plan, settings),
             open_exits(folder, config, plan, settings.exits_allowed).spec,
         )
         return Running(plan, _start_pipeline(folder, plan, kv, extras, settings, tell), kv)
@@ -201,8 +203,8 @@ def _run_plan(
     return settled
 
 
-def _draft_depth(config: ModelConfig, plan: Plan, settings: RuntimeSettings) -> int:
-    return choose_draft_depth(config, plan, settings.exits_allowed, settings.draft_depth)
+def _draft_depth(folder: Path, config: ModelConfig, plan: Plan, settings: RuntimeSettings) -> int:
+    return choose_draft_depth(folder, config, plan, settings.exits_allowed, settings.draft_depth)
 
 
 @dataclass(frozen=True, slots=True)

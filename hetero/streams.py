@@ -84,6 +84,7 @@ def join_chunks(chunks: list[Chunk]) -> Chunk:
         tuple(token_id for chunk in chunks for token_id in chunk.token_ids),
         tuple(logprob for chunk in chunks for logprob in chunk.logprobs),
         chunks[-1].finish_reason,
+        tuple(depth for chunk in chunks for depth in chunk.depths),
     )
 
 
@@ -99,4 +100,5 @@ def _completion(chunks: list[Chunk], ending: Ending) -> Completion:
         ending.plan,
         ending.seed,
         whole.logprobs,
+        whole.depths,
     )

@@ -53,13 +53,15 @@ class TokenLogprob:
 class Chunk:
     """A piece of a streamed completion: text that never splits a character, and the ids that made it.
 
-    `finish_reason` is set on the last chunk alone, which may be empty of text.
+    `finish_reason` is set on the last chunk alone, which may be empty of text. `depths`: after how many blocks each
+    token was first said, by an exit's draft that held or by the last block; empty where no exit drafts.
     """
 
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    depths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole completion."""
+    """A whole completion; `depths` as in `Chunk`."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -85,6 +87,7 @@ class Completion:
     plan: Plan
     seed: int = 0
     logprobs: tuple[TokenLogprob, ...] = field(default=())
+    depths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

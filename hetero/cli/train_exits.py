@@ -1,4 +1,4 @@
-"""`hetero train-exits`: heads at several depths of an encoder, so that easy texts need not go all the way."""
+"""`hetero train-exits`: heads at several depths of a model, so that what is easy need not go all the way."""
 
 import os
 from dataclasses import asdict
@@ -13,14 +13,24 @@ from hetero.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from hetero.exits.making import Made
+    from hetero.models.config import DecoderConfig
 
-Data = Annotated[Path, typer.Option("--data", help="Texts, one a line; behind a tab the label.", metavar="FILE.tsv")]
-At = Annotated[str | None, typer.Option("--at", help="Depths of the exits, as in 2,4. None: every depth inside.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data", help="Texts, one a line; behind a tab the label. For a decoder: plain text.", metavar="FILE"
+    ),
+]
+At = Annotated[
+    str | None, typer.Option("--at", help="Depths of the exits, as in 2,4. None: every depth; for a decoder a quarter.")
+]
 TrainBackbone = Annotated[
     bool, typer.Option("--train-backbone", help="Train the whole encoder with its heads, into the folder --out.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Where a trained backbone goes.", metavar="FOLDER")]
-Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the texts with --train-backbone.")]
+Epochs = Annotated[
+    int, typer.Option("--epochs", min=1, help="Passes over the texts, with --train-backbone or for a decoder.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same heads.")]
 
 
@@ -36,6 +46,7 @@ def train_exits(
 ) -> None:
     """Train exits: heads that learn to say, from early layers, what the last one says."""
     from hetero.exits.texts import read_texts_file
+    from hetero.models.config import DecoderConfig
     from hetero.models.config_reader import read_config
     from hetero.models.source import resolve
     from hetero.pipeline.serving import tune_threads
@@ -43,6 +54,11 @@ def train_exits(
     tune_threads(len(os.sched_getaffinity(0)))
     folder = resolve(model)
     config = read_config(folder)
+    if isinstance(config, DecoderConfig):
+        if train_backbone:
+            raise InvalidRequestError("--train-backbone is for encoders; a decoder stays as it is")
+        _train_maps(folder, config, data, read_depths(at), epochs, seed, as_json)
+        return
     texts = read_texts_file(data, getattr(config, "labels", ()))
     if train_backbone != (output is not None):
         raise InvalidRequestError("--train-backbone writes another model: give both it and --out FOLDER, or neither")
@@ -59,6 +75,23 @@ def train_exits(
             print_json(_document(made))
         return
     _show(made)
+
+
+def _train_maps(
+    folder: Path, config: "DecoderConfig", data: Path, depths: tuple[int, ...], epochs: int, seed: int, as_json: bool
+) -> None:
+    from hetero.exits.drafting_making import make_maps
+
+    with work_progress("training exits") as tell:
+        made = make_maps(folder, config, data, depths, tell, epochs, seed)
+    if as_json:
+        print_json({"model": str(made.model), "card": asdict(made.card)})
+        return
+    card, shown = made.card, table(">exit", ">agrees with full depth", ">the model's head alone")
+    for depth, share, plain in zip(card.depths, card.agreement, card.plain_agreement, strict=True):
+        shown.add_row(str(depth), f"{share:.1%}", f"{plain:.1%}")
+    out().print(shown)
+    out().print(f"\nthe exits are beside {made.model}; `--exits verify` drafts with them", markup=False)
 
 
 def read_depths(text: str | None) -> tuple[int, ...]:

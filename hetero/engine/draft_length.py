@@ -1,8 +1,8 @@
 """How many tokens to draft: the length that promises the most tokens a second, from what steps took and what held.
 
 Whether drafting pays depends on the model, the text, the devices and how many sequences share a step, so it is measured
-while serving. How often a draft holds is counted over all steps: it does not depend on how many share them. What a step
-takes is kept apart for each length and each number of sequences (by powers of two). Makes no drafts itself.
+while serving, for each length and each number of sequences (by powers of two) apart. How often a draft holds is counted
+over all steps too, for it hardly depends on how many share them: so a few steps of a length tell. Makes no drafts.
 """
 
 from collections import deque
@@ -12,19 +12,24 @@ from statistics import median
 
 #: Steps of each length before it is judged, and of the next and the shortest again once so many steps have passed.
 TRIAL_STEPS, AGAIN_AFTER_STEPS = 3, 300
-#: A drafting length must be better by this much than none.
-MARGIN = 1.03
+#: A drafting length must be better by this much than none: what was measured is noisy, and none is what was promised.
+MARGIN = 1.1
 #: Longer lengths are not tried where a shorter one comes to less than this share of the best.
 HOPELESS = 0.85
 _REMEMBERED_STEPS = 16
 #: What is taken for granted before anything was seen, in drafts, and how fast what was seen is forgotten.
 _PRIOR_HELD, _PRIOR_TRIED, _FORGET = 3.0, 5.0, 0.995
+#: So many of a length's own rows weigh as much as what all lengths' drafts say of it.
+_OWN_ROWS = 64.0
 
 
 @dataclass(slots=True)
 class _Record:
-    """What steps of one length took lately, in seconds, and how many of its trial are still to come."""
+    """What steps of one length took lately, in seconds, how many drafts held in how many rows, and how many steps of
+    its trial are still to come."""
 
+    held: float = 0.0
+    rows: float = 0.0
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_STEPS))
     owed: int = TRIAL_STEPS
 
@@ -60,6 +65,8 @@ class DraftLength:
         if record is None:
             return  # the requests' ends left less room than was chosen
         record.seconds.append(seconds)
+        record.held = record.held * _FORGET + sum(held)
+        record.rows = record.rows * _FORGET + len(held)
         record.owed = max(0, record.owed - 1)
         self._since_trial[size] = self._since_trial.get(size, 0) + 1
         if self._since_trial[size] >= AGAIN_AFTER_STEPS:
@@ -77,7 +84,9 @@ class DraftLength:
         if not record.seconds:
             return 0.0
         share = self._held / self._tried
-        return sum(share**place for place in range(length + 1)) / max(median(record.seconds), 1e-9)
+        expected = sum(share**place for place in range(1, length + 1))
+        held = (expected * _OWN_ROWS + record.held) / (_OWN_ROWS + record.rows)
+        return (1 + held) / max(median(record.seconds), 1e-9)
 
     def _best(self, records: dict[int, _Record]) -> int:
         rates = {length: self._rate(length, record) for length, record in records.items()}

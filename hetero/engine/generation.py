@@ -25,6 +25,7 @@ from hetero.engine.sequence import Sequence
 from hetero.engine.settings import EngineSettings, EngineStats
 from hetero.engine.work import error_of, fresh
 from hetero.errors import BackendError, CancelledRequestError, HeteroError
+from hetero.exits.status import drafting_status
 from hetero.models.config import DecoderConfig
 from hetero.types import FinishReason
 
@@ -55,6 +56,7 @@ class Generation:
         self._inbox = inbox
         self._intake = Intake(decoder, model, settings)
         self._settings = settings
+        self._exit_and_end = (settings.draft_depth, model.block_count)
         self._scheduler = Scheduler(settings, micro_batches)
         self._roster = Roster(settings.max_waiting)
         self._jobs: dict[Sequence, Job] = {}
@@ -103,6 +105,7 @@ class Generation:
             drafted_tokens=counts.drafted_tokens,
             accepted_drafts=counts.accepted_drafts,
             verifications=counts.verifications,
+            exits=drafting_status(self._exit_and_end, counts.accepted_drafts, counts.completion_tokens),
         )
 
     # On the engine's thread

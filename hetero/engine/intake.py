@@ -48,7 +48,7 @@ class Intake:
         sampling = request.sampling
         return Job(
             self._sequence(request),
-            Output(request.request_id, sampling, self._decoder, self._end_ids(sampling), sink),
+            Output(request.request_id, sampling, self._decoder, self._end_ids(sampling), sink, self._depths()),
             Stopwatch(now),
             None if request.deadline_seconds is None else now + request.deadline_seconds,
         )
@@ -60,6 +60,10 @@ class Intake:
         drafts = bool(self._settings.draft_lengths) and not sampling.private_clip
         arrival = next(self._arrivals)
         return Sequence(request.request_id, arrival, len(prompt), prompt, sampling, seed, may_draft=drafts)
+
+    def _depths(self) -> tuple[int, int] | None:
+        depth = self._settings.draft_depth
+        return (depth, self._model.block_count) if depth else None
 
     def _end_ids(self, sampling: SamplingParams) -> set[int]:
         own = () if sampling.ignore_eos else self._model.eos_token_ids

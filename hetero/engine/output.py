@@ -27,8 +27,15 @@ class Output:
     """
 
     def __init__(
-        self, request_id: str, sampling: SamplingParams, decoder: TextDecoder, end_ids: Collection[int], sink: Sink
+        self,
+        request_id: str,
+        sampling: SamplingParams,
+        decoder: TextDecoder,
+        end_ids: Collection[int],
+        sink: Sink,
+        depths: tuple[int, int] | None = None,
     ) -> None:
+        """`depths`: blocks up to the exit that drafts, and in all; None: nothing drafts, and no depth is told."""
         self.deaf = False
         self._request_id = request_id
         self._max_tokens = sampling.max_tokens
@@ -40,6 +47,8 @@ class Output:
         self._count = 0
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
+        self._exit_and_end = depths
+        self._depths: list[int] = []
 
     def accept(self, token: SampledToken) -> FinishReason | None:
         """Take the next token, tell what text is final, and say whether the completion ends with it."""
@@ -62,6 +71,8 @@ class Output:
 
     def _keep(self, token: SampledToken) -> None:
         self._token_ids.append(token.token_id)
+        if self._exit_and_end:
+            self._depths.append(self._exit_and_end[0 if token.accepted else 1])
         if self._wants_logprobs and token.logprob is not None:
             self._logprobs.append(TokenLogprob(token.token_id, token.logprob, token.alternatives))
 
@@ -75,9 +86,9 @@ class Output:
         return piece if ending is None else piece + self._text.flush()
 
     def _tell_chunk(self, text: str, reason: FinishReason | None) -> None:
-        chunk = Chunk(text, tuple(self._token_ids), tuple(self._logprobs), reason)
-        self._token_ids.clear()
-        self._logprobs.clear()
+        chunk = Chunk(text, tuple(self._token_ids), tuple(self._logprobs), reason, tuple(self._depths))
+        for told in (self._token_ids, self._logprobs, self._depths):
+            told.clear()
         self._tell(chunk)
 
     def _tell(self, event: Event) -> None:

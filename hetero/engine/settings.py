@@ -14,9 +14,9 @@ class EngineSettings:
     them; encoders need no blocks. `max_context` bounds prompt and completion together. `max_batch_tokens` bounds the
     tokens of one step: long prompts are cut into chunks that fit beside the decoding sequences; for encoders it bounds
     the padded tokens of one batch. `micro_batches` is how many batches may be in flight; 0: as many as stages.
-    `max_waiting` requests wait at most; more are refused. `draft_lengths`: how many
-    tokens the first stage may draft in a step, of which the length is chosen that pays; none: it has no exit head. A
-    token to which the exit gives less than `draft_confidence` is not drafted.
+    `max_waiting` requests wait at most; more are refused. `draft_lengths`: how many tokens the first stage may draft in
+    a step, after `draft_depth` blocks, of which the length is chosen that pays; none: it has no exit head. A token to
+    which the exit gives less than `draft_confidence` is not drafted.
 
     Raises ConfigurationError where a value is out of range.
     """
@@ -28,8 +28,9 @@ class EngineSettings:
     max_batch_tokens: int = 512
     micro_batches: int = 0
     max_waiting: int = 256
+    draft_depth: int = 0
     draft_lengths: tuple[int, ...] = ()
-    draft_confidence: float = 0.2
+    draft_confidence: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("block_tokens", "max_sequences", "max_context", "max_batch_tokens", "max_waiting"):
@@ -56,7 +57,7 @@ class EngineStats:
     several texts. `steps` are batches submitted; `computed_tokens` all tokens that went into them, those recomputed
     after a preemption included. `drafted_tokens` were proposed by an exit, and `accepted_drafts` of them held, in so
     many `verifications` of a sequence's drafts. `stage_seconds` is how long each stage of the pipeline has computed.
-    `exits` is an encoder's.
+    `exits` is there where the stages have exits.
     """
 
     running: int = 0

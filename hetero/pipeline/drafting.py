@@ -12,6 +12,8 @@ from hetero.backends.base import CompiledSlice, SliceReport, SliceSpec
 from hetero.batch import Batch, DecodeBatch, FloatArray, IntArray, LongArray
 from hetero.engine.drafts import NO_DRAFT, later, with_drafts
 from hetero.engine.sampler import sample
+from hetero.exits.drafting_heads import ExitMap, read_map
+from hetero.models.config import DecoderConfig
 from hetero.models.config_reader import read_config
 
 
@@ -26,10 +28,13 @@ class Drafted:
 
 class Drafter:
     """A stage's slice that drafts with `blocks`, from block 0 on, and `head`, a slice without blocks that ends in an
-    exit head. `rest` are the stage's blocks after those; None: there are none."""
+    exit head, behind the trained `exit_map` where there is one. `rest` are the stage's blocks after those."""
 
-    def __init__(self, blocks: CompiledSlice, head: CompiledSlice, rest: CompiledSlice | None) -> None:
+    def __init__(
+        self, blocks: CompiledSlice, head: CompiledSlice, rest: CompiledSlice | None, exit_map: ExitMap | None = None
+    ) -> None:
         self._blocks = blocks
+        self._map = exit_map
         self._head = head
         self._rest = rest
         self.report = _joined([each.report for each in (blocks, head, rest) if each is not None])
@@ -76,7 +81,7 @@ class Drafter:
         if not len(active):
             return np.empty(0, np.int64), np.empty(0, np.bool_)
         rows = _one_token_each(batch, active, np.zeros(len(active), np.int64), 0)
-        logits = self._head.run(rows, hidden)
+        logits = self._head.run(rows, hidden if self._map is None else self._map.apply(hidden))
         known = [(batch.sampling[row], before[row].tolist()) for row in active]
         sampling = [replace(later(row, drafts), logprobs=-1) for row, drafts in known]
         tokens = np.array([token.token_id for token in sample(logits, sampling)], np.int64)
@@ -89,13 +94,18 @@ class Drafter:
 
 
 def compile_drafter(spec: SliceSpec, compile_slice: Callable[[SliceSpec], CompiledSlice]) -> Drafter:
-    """The pieces of a stage that drafts after `spec.draft_depth` blocks, on one device."""
-    end = read_config(spec.folder).block_count
+    """The pieces of a stage that drafts after `spec.draft_depth` blocks, on one device.
+
+    Raises ModelError or BackendError, also where the exits beside the model are another's.
+    """
+    config = read_config(spec.folder)
+    end = config.block_count
+    exit_map = read_map(spec.folder, config, spec.draft_depth) if isinstance(config, DecoderConfig) else None
     plain = replace(spec, draft_depth=0)
     blocks = compile_slice(replace(plain, last=spec.draft_depth))
     head = compile_slice(replace(plain, first=end, last=end))
     rest = compile_slice(replace(plain, first=spec.draft_depth)) if spec.draft_depth < spec.last else None
-    return Drafter(blocks, head, rest)
+    return Drafter(blocks, head, rest, exit_map)
 
 
 def _joined(reports: Sequence[SliceReport]) -> SliceReport:

@@ -87,7 +87,10 @@ def sampling_from_wire(options: wire.SamplingOptions) -> SamplingParams:
 
 def chunk_to_wire(chunk: Chunk) -> wire.GenerateResponse:
     return wire.GenerateResponse(
-        text=chunk.text, token_ids=chunk.token_ids, logprobs=[_logprob_to_wire(logprob) for logprob in chunk.logprobs]
+        text=chunk.text,
+        token_ids=chunk.token_ids,
+        logprobs=[_logprob_to_wire(logprob) for logprob in chunk.logprobs],
+        exit_depths=chunk.depths,
     )
 
 
@@ -98,6 +101,7 @@ def chunk_from_wire(response: wire.GenerateResponse) -> Chunk:
         tuple(response.token_ids),
         tuple(_logprob_from_wire(logprob) for logprob in response.logprobs),
         _FROM_FINISH_REASON.get(response.summary.finish_reason) if response.HasField("summary") else None,
+        tuple(response.exit_depths),
     )
 
 

@@ -67,14 +67,21 @@ def test_good_exit_saves_steps_and_the_tokens_stay(open_site_of: OpenSite) -> No
     pipeline = drafting_pipeline(folder, "torch", (0, 6), 4)
     found = []
     for lengths in ((), (4,)):
-        with open_site_of(folder, pipeline, draft_lengths=lengths) as site:
+        with open_site_of(folder, pipeline, draft_lengths=lengths, draft_depth=4) as site:
             answer = site.ask(PROMPTS[0], max_tokens=120, ignore_eos=True)
-            found.append((answer.wait().token_ids, site.engine.stats()))
+            depths = [depth for chunk in answer.wait().chunks for depth in chunk.depths]
+            found.append((answer.token_ids, site.engine.stats()))
     pipeline.close()
     (plain, before), (drafted, after) = found
     assert drafted == plain
     assert after.accepted_drafts > 0.6 * after.drafted_tokens
     assert after.steps < 0.8 * before.steps
+    assert depths.count(4) == after.accepted_drafts
+    assert depths.count(6) == 120 - after.accepted_drafts
+    assert after.exits is not None
+    assert after.exits.depths == (0, 0, 0, 0, after.accepted_drafts, 0, 120 - after.accepted_drafts)
+    assert before.exits is not None
+    assert before.exits.depths[6] == 120
 
 
 def test_hundred_prompts_among_sampled_ones_have_full_depths_tokens(open_site_of: OpenSite) -> None:
@@ -92,3 +99,27 @@ def test_hundred_prompts_among_sampled_ones_have_full_depths_tokens(open_site_of
     pipeline.close()
     assert found[0] == found[1]
     assert drafted > 200
+
+
+def test_deep_keys_and_values_are_full_depths_for_the_same_tokens(open_site_of: OpenSite) -> None:
+    """What the pass over drafts leaves behind: at every token's place what a step for that token alone would have."""
+    folder = resolve("tiny")
+    pipeline = drafting_pipeline(folder, "torch", (0, 6), 2)
+    deep = pipeline._workers[0]._slice._rest._caches  # type: ignore[attr-defined]
+    left = []
+    for lengths in ((), (4,)):
+        for cache in deep:
+            cache.zero_()
+        with open_site_of(folder, pipeline, draft_lengths=lengths, draft_confidence=0.0) as site:
+            answer = site.ask(PROMPTS[0], max_tokens=70, ignore_eos=True).wait()
+            drafted, accepted = site.engine.stats().drafted_tokens, site.engine.stats().accepted_drafts
+        left.append(([cache.clone() for cache in deep], answer.token_ids))
+    pipeline.close()
+    (plain, plain_ids), (after, ids) = left
+    assert ids == plain_ids
+    assert drafted > accepted > 0
+    assert len(plain) == 2 * 4
+    for one, other in zip(plain, after, strict=True):
+        written = one.flatten(0, 1).abs().sum(dim=(1, 2)) > 0
+        assert written.sum() == len(site.tokenizer.encode(PROMPTS[0])) + 69
+        assert other.flatten(0, 1)[written] == pytest.approx(one.flatten(0, 1)[written], abs=1e-4)

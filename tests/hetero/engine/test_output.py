@@ -32,6 +32,14 @@ def test_every_token_with_text_is_a_chunk() -> None:
     assert told_by([0, 1]) == ([Chunk("a", (0,)), Chunk("b", (1,))], None)
 
 
+def test_every_token_tells_after_how_many_blocks_it_was_first_said() -> None:
+    events: list[Any] = []
+    output = Output("one", SamplingParams(stop=("bcx",)), Letters(), (), events.append, depths=(2, 6))
+    for token_id, accepted in ((0, True), (1, True), (2, False), (3, True)):
+        output.accept(SampledToken(token_id, accepted=accepted))
+    assert [chunk.depths for chunk in events] == [(2,), (2, 6, 2)]
+
+
 def test_held_back_tokens_come_with_the_next_chunk() -> None:
     events, reason = told_by([0, 1, 2, 3], stop=("bcx",), max_tokens=9)
     assert (events, reason) == ([Chunk("a", (0,)), Chunk("bcd", (1, 2, 3))], None)

@@ -76,7 +76,7 @@ def test_sampling_goes_there_and_back(sampling: SamplingParams) -> None:
     assert convert.sampling_from_wire(sent) == sampling
 
 
-@given(st.builds(Chunk, texts, id_tuples, logprobs))
+@given(st.builds(Chunk, texts, id_tuples, logprobs, st.none(), id_tuples))
 def test_chunk_goes_there_and_back(chunk: Chunk) -> None:
     assert convert.chunk_from_wire(convert.chunk_to_wire(chunk)) == chunk
 

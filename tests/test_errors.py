@@ -5,13 +5,22 @@ import pickle
 
 import pytest
 
+import adaptive.errors
 import hetero.errors
 import placement.errors
+import privacy.errors
+
+ROOTS = {
+    adaptive.errors: adaptive.errors.AdaptiveError,
+    hetero.errors: hetero.errors.HeteroError,
+    placement.errors: placement.errors.PlacementError,
+    privacy.errors: privacy.errors.PrivacyError,
+}
 
 
 def _errors() -> list[type[Exception]]:
     found: list[type[Exception]] = []
-    for module in (hetero.errors, placement.errors):
+    for module in ROOTS:
         members = inspect.getmembers(module, inspect.isclass)
         found += [member for _, member in members if member.__module__ == module.__name__]
     return found
@@ -31,5 +40,5 @@ def test_error_has_no_constructor_of_its_own_and_says_when_it_is_raised(error: t
 
 
 def test_each_package_has_one_root() -> None:
-    roots = (hetero.errors.HeteroError, placement.errors.PlacementError)
-    assert all(issubclass(error, roots) for error in _errors())
+    for module, root in ROOTS.items():
+        assert all(issubclass(error, root) for error in _errors() if error.__module__ == module.__name__)

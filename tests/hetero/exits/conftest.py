@@ -1,10 +1,13 @@
 """A small classifier with exits, trained in a second, for the tests of this folder."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hetero import Runtime
+from hetero.exits.calibration import Wishes, calibrate, write_report
 from hetero.exits.making import make_frozen
 from hetero.exits.texts import LabelledTexts
 
@@ -27,9 +30,20 @@ def make_texts() -> Callable[..., tuple[str, ...]]:
 @pytest.fixture(scope="session")
 def exiting_model(checkpoint: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random classifier of three labels and four blocks, with exits at 1, 2 and 3."""
-    import shutil
-
     folder = tmp_path_factory.mktemp("exiting") / "model"
     shutil.copytree(checkpoint("bert-classifier"), folder)
     make_frozen(folder, LabelledTexts(some_texts(900), None, ()), (1, 2, 3), lambda done, whole, text: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def calibrated_model(exiting_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The classifier with a report that lets rows stop, and the plan that it holds for."""
+    folder, plan = tmp_path_factory.mktemp("calibrated") / "model", "cpu/torch@fp32:0-4"
+    shutil.copytree(exiting_model, folder)
+
+    def start(exits: tuple[int, ...]) -> Runtime:
+        return Runtime(str(folder), plan, in_process=True, exits=exits)
+
+    write_report(folder, calibrate(start, folder, some_texts(400, 1), Wishes(0.2)))
+    return folder, plan

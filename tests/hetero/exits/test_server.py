@@ -1,6 +1,5 @@
 """Dynamic depth over gRPC: a request's choice goes in, the depth of each answer comes back."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,27 +10,18 @@ from adaptive.modes import AdaptiveChoice, ExitMode
 from hetero import Runtime, connect
 from hetero.client import Client
 from hetero.errors import InvalidRequestError
-from hetero.exits.calibration import Wishes, calibrate, write_report
 from hetero.server.server import Server
 from hetero.server.settings import ServerSettings
 from hetero.v1 import inference_pb2 as wire
 from hetero.v1.inference_pb2_grpc import HeteroServiceStub
 
-PLAN = "cpu/torch@fp32:0-4"
-
 
 @pytest.fixture(scope="module")
 def served(
-    exiting_model: Path, make_texts: Callable[..., tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
+    calibrated_model: tuple[Path, str],
 ) -> Iterator[tuple[Client, Server]]:
-    folder = tmp_path_factory.mktemp("served") / "model"
-    shutil.copytree(exiting_model, folder)
-
-    def start(exits: tuple[int, ...]) -> Runtime:
-        return Runtime(str(folder), PLAN, in_process=True, exits=exits)
-
-    write_report(folder, calibrate(start, folder, make_texts(400, 1), Wishes(0.2)))
-    with Runtime(str(folder), PLAN, in_process=True) as runtime, Server(ServerSettings(port=0)) as server:
+    folder, plan = calibrated_model
+    with Runtime(str(folder), plan, in_process=True) as runtime, Server(ServerSettings(port=0)) as server:
         server.attach(runtime)
         with connect(f"localhost:{server.port}") as client:
             yield client, server

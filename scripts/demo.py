@@ -1,7 +1,7 @@
 """`make demo`: the embedded model behind gRPC, on one stage and then cut over three, read by a client process.
 
-Shows the devices, the plan and why, the streamed text, each stage's time, and that nothing is left running. Ends with
-an error where the two texts differ.
+Shows the devices, the plan and why, the streamed text, each stage's time, how deep each token had to go to be said, and
+that nothing is left running. Ends with an error where the texts differ.
 """
 
 import subprocess
@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+import hetero
 from hetero.cli.describe import devices_table, plan_line
 from hetero.cli.output import starting
 from hetero.cluster import connect
@@ -26,6 +27,8 @@ from placement import Device
 MODEL = "tiny"
 PROMPT = "Once upon a time"
 TOKENS = 64
+#: Blocks of the embedded model after which its head says well enough what all blocks say.
+EXIT = 4
 CLIENT = Path(__file__).parent.parent / "examples" / "client.py"
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -41,8 +44,10 @@ def main() -> int:
         one, devices, blocks = serve_and_ask(None)
         title("The same text, its layers cut over three stages")
         three, _, _ = serve_and_ask(three_stages(devices, blocks))
+        title("Once more: an exit inside the model says what it can, the other blocks verify it")
+        early = serve_with_exits()
     title("What is shown")
-    same = one == three
+    same = one == three == early
     console.print(
         f"the texts are {'equal' if same else '[red]NOT equal[/red]'}: {len(one)} characters, {TOKENS} tokens"
     )
@@ -84,6 +89,25 @@ def ask(port: int) -> str:
     if client.returncode:
         sys.exit(client.returncode)
     return b"".join(pieces).decode()
+
+
+def serve_with_exits() -> str:
+    """Serve the model with its exit drafting, and print the text: bold where it was said early, and held."""
+    with Server(ServerSettings(port=0)) as server, Runtime(MODEL, exits="verify", draft_depth=EXIT) as runtime:
+        server.attach(runtime)
+        with hetero.connect(f"127.0.0.1:{server.port}") as client:
+            chunks = list(client.stream(PROMPT, max_tokens=TOKENS, repetition_penalty=1.2))
+        blocks = runtime.plan.block_count
+        console.print(PROMPT, end="", markup=False)
+        for chunk in chunks:
+            early = bool(chunk.depths) and max(chunk.depths) < blocks
+            console.print(chunk.text, style="bold green" if early else None, end="", markup=False)
+        depths = [depth for chunk in chunks for depth in chunk.depths]
+        counts = ", ".join(f"{depths.count(depth)} after {depth}" for depth in sorted(set(depths)))
+        console.print(f"\n\nof {len(depths)} tokens, by the blocks after which each was first said: {counts}")
+        console.print("blocks  " + " ".join(map(str, depths)), markup=False)
+        server.close()
+        return "".join(chunk.text for chunk in chunks) + "\n"  # as the client process ends its text
 
 
 def three_stages(devices: Sequence[Device], blocks: int) -> str:

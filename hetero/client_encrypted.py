@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hetero.client import MAX_MESSAGE_BYTES
+from hetero.client_receipts import RECEIPT_KEY, Receipts
 from hetero.errors import UnavailableError
 from hetero.server.convert_encrypted import keys_header, model_from_wire
 from hetero.server.status import ERROR_KEY, error_from
@@ -32,7 +33,10 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class EncryptedClient:
-    """One connection. `token` and `api_key` are credentials; `timeout` is each call's deadline in seconds."""
+    """One connection. `token` and `api_key` are credentials; `timeout` is each call's deadline in seconds.
+
+    With `public_key` (32 bytes of Ed25519, the server's) every answer must come with its receipt.
+    """
 
     def __init__(
         self,
@@ -42,8 +46,10 @@ class EncryptedClient:
         token: str | None = None,
         api_key: str | None = None,
         timeout: float | None = None,
+        public_key: bytes | None = None,
     ) -> None:
         self.address, self.timeout = address, timeout
+        self._receipts = Receipts(public_key)
         given = {"authorization": f"Bearer {token}" if token else None, "x-api-key": api_key}
         self._metadata: Metadata = tuple((name, value) for name, value in given.items() if value)
         self._channel = _channel(address, tls)
@@ -89,10 +95,22 @@ class EncryptedClient:
         method = methods.get(model.kind, self._stub.ApplyEncrypted)
         header = wire.EncryptedHeader(model=model.name, keys=keys, digest=model.digest, ciphertexts=len(ciphertexts))
         given = self._each(method, _messages(header, ciphertexts))
-        answers = [tuple(each.answers) for each in given]
+        answers = [self._answers(each) for each in given]
         if len(answers) != len(ciphertexts):
             raise UnavailableError(f"the server at {self.address} ended the stream before all answers had come")
         return answers
+
+    @property
+    def last_receipt(self) -> bytes | None:
+        """The receipt of this thread's last answer to a ciphertext, as the server signed it; None without a policy."""
+        return self._receipts.last
+
+    def _answers(self, message: wire.EncryptedResponse) -> tuple[bytes, ...]:
+        """The answers to one ciphertext. Raises AuditError where a key is known and the receipt is not theirs."""
+        receipt = message.receipt
+        message.ClearField("receipt")
+        self._receipts.take(((RECEIPT_KEY, receipt),) if receipt else (), [message])
+        return tuple(message.answers)
 
     def _labels(self, name: str) -> Iterator[str]:
         for message in self._each(self._stub.GetLabels, wire.GetLabelsRequest(model=name)):

@@ -36,6 +36,7 @@ class Settings(BaseModel):
     policy: Path | None = None
     served_name: str | None = None
     heads: tuple[Path, ...] = ()
+    encrypted: tuple[Path, ...] = ()
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(50051, ge=0, le=65535)
     grpc_use_ssl: bool = False

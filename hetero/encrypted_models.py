@@ -3,7 +3,7 @@
 Knows files and folders; neither keys nor ciphertexts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +74,19 @@ def layer_of_checkpoint(folder: Path, layer: str, name: str | None = None) -> Mo
     if weight is None or weight.ndim != 2:
         raise ModelError(f"{folder} has no linear layer named {layer}; name one as its checkpoint does")
     return linear_spec(name or layer, weight, found.get(f"{layer}.bias"), kind=Kind.LAYER)
+
+
+def linear_layers(folder: Path, names: Iterable[str]) -> frozenset[str]:
+    """Those of `names` that are linear layers in the checkpoint of a model's folder."""
+    from safetensors import SafetensorError, safe_open
+
+    wanted = {f"{name}.weight": name for name in names}
+    found: set[str] = set()
+    for file in sorted(folder.glob("*.safetensors")) if wanted else ():
+        try:
+            with safe_open(file, "np") as opened:
+                there = wanted.keys() & set(opened.keys())
+                found |= {wanted[key] for key in there if len(opened.get_slice(key).get_shape()) == 2}
+        except (OSError, SafetensorError):
+            raise ModelError(f"{file} cannot be read; fetch the checkpoint again") from None
+    return frozenset(found)

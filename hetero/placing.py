@@ -73,9 +73,18 @@ def make_problem(
         goal.traffic,
         goal.objective,
         goal.bounds,
-        goal.constraints,
+        _of(devices, goal.constraints),
         goal.power,
     )
+
+
+def _of(devices: Sequence[Device], constraints: Constraints) -> Constraints:
+    """The constraints with clearances of these devices alone: a policy clears cores that do not count as devices."""
+    if constraints.trust is None:
+        return constraints
+    names = {device.name for device in devices}
+    clearances = {name: seen for name, seen in constraints.trust.clearances.items() if name in names}
+    return replace(constraints, trust=replace(constraints.trust, clearances=clearances))
 
 
 def placeable(found: Sequence[Device], profile: Profile | None, goal: Goal) -> tuple[Device, ...]:
@@ -119,6 +128,7 @@ def profile_of(profile: Profile, devices: Sequence[Device]) -> Profile:
         memory=tuple(each for each in profile.memory if (each.device, each.precision) in known),
         refusals=tuple(each for each in profile.refusals if (each.device, each.precision) in known),
         contentions=tuple(both for both in profile.contentions if _within(both.devices, names)),
+        encrypted=tuple(time for time in profile.encrypted if time.device in names),
     )
 
 

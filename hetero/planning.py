@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hetero.cores import with_named_cores
+from hetero.errors import ConfigurationError
 from hetero.models.catalogue import describe_ends, describe_layers
 from hetero.models.config import DecoderConfig, ModelConfig
 from placement import Device, Layer, Plan, demand_of, parse_plan, single_device_plan
@@ -54,8 +55,12 @@ def make_plan(
 
     The text may name single cores of a CPU, too, as in ``cpu-core0:0-3,cpu-core1:3-6``.
     `stored_bytes_per_weight` says in what the layers' `weight_bytes` and the head's `end_bytes` are counted;
-    `precision` holds for every stage that names none. Raises placement.PlacementError.
+    `precision` holds for every stage that names none. Raises placement.PlacementError, and ConfigurationError where the
+    text names layers on ciphertexts.
     """
     if text is not None:
-        return parse_plan(text, with_named_cores(devices, text), len(layers), precision)
+        plan = parse_plan(text, with_named_cores(devices, text), len(layers), precision)
+        if plan.encrypted:
+            raise ConfigurationError("which layers run on ciphertexts is a policy's to say; write the blocks alone")
+        return plan
     return single_device_plan(devices, demand_of(layers, stored_bytes_per_weight, end_bytes, kv_tokens), precision)

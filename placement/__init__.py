@@ -7,6 +7,7 @@ choice: `choose(PlacementProblem(...))`. Knows nothing of models' weights, of en
 from placement.choose import Alternative, Choice, choose
 from placement.constraints import Constraints, DataLabel, Pin, PlacementRefusal, RefusalReason, Trust
 from placement.drawing import draw_svg, draw_text
+from placement.encrypted import EncryptedLayer, encrypted_stage, hybrid_plan
 from placement.errors import (
     IncompletePlanError,
     InfeasibleError,
@@ -23,6 +24,7 @@ from placement.plans import default_precision, format_plan, format_stage, parse_
 from placement.problem import Bounds, ModelShape, Objective, PlacementProblem, Power, Traffic
 from placement.profiles import (
     Contention,
+    EncryptedTime,
     Fingerprint,
     LinkTime,
     Profile,
@@ -32,7 +34,7 @@ from placement.profiles import (
 )
 from placement.replan import DriftMonitor, DriftSettings, LossPlan, MigrationCosts, Proposal, plans_for_losses
 from placement.single import Demand, demand_of, single_device_plan
-from placement.types import Device, DeviceKind, Layer, Link, Plan, Stage
+from placement.types import Device, DeviceKind, EncryptedStage, Layer, Link, Plan, Stage
 
 __all__ = [
     "Alternative",
@@ -46,6 +48,9 @@ __all__ = [
     "DeviceKind",
     "DriftMonitor",
     "DriftSettings",
+    "EncryptedLayer",
+    "EncryptedStage",
+    "EncryptedTime",
     "Figures",
     "Fingerprint",
     "HopFigures",
@@ -86,9 +91,11 @@ __all__ = [
     "demand_of",
     "draw_svg",
     "draw_text",
+    "encrypted_stage",
     "figures_document",
     "format_plan",
     "format_stage",
+    "hybrid_plan",
     "measured_text",
     "pareto_choices",
     "parse_plan",

@@ -1,5 +1,7 @@
 """The text form of a plan: ``DEVICE[/ENGINE][@PRECISION]:FIRST-LAST,...`` with half-open block ranges.
 
+Layers on ciphertexts come last, each as ``CPU/encrypted@PARAMETERS:LAYER``.
+
 Knows which devices there are and how many blocks the model has; does not know whether an engine can compile a stage.
 """
 
@@ -8,12 +10,17 @@ from collections.abc import Sequence
 
 from placement.constraints import Pin
 from placement.errors import IncompletePlanError, PlanSyntaxError, UnknownDeviceError
-from placement.types import Device, DeviceKind, Plan, Stage
+from placement.types import Device, DeviceKind, EncryptedStage, Plan, Stage
 
 FORM = "DEVICE[/ENGINE][@PRECISION]:FIRST-LAST,..."
 _PART = re.compile(
     r"(?P<device>[^\s/@:,]+)(?:/(?P<engine>\w+))?(?:@(?P<precision>\w+))?:(?P<first>\d{1,9})-(?P<last>\d{1,9})",
     re.ASCII,
+)
+#: What stands in place of an engine where a layer is computed on ciphertexts.
+ENCRYPTED = "encrypted"
+_ENCRYPTED = re.compile(
+    rf"(?P<device>[^\s/@:,]+)/{ENCRYPTED}(?:@(?P<parameters>[\w-]+))?:(?P<layer>[A-Za-z0-9._-]+)", re.ASCII
 )
 
 
@@ -26,9 +33,14 @@ def parse_plan(text: str, devices: Sequence[Device], block_count: int, precision
     Raises PlanSyntaxError, UnknownDeviceError (device, engine or precision that is not there), IncompletePlanError
     (a gap, an overlap, or blocks that the model lacks).
     """
-    stages = tuple(_parse_stage(part.strip(), devices, precision) for part in text.split(","))
+    parts = [part.strip() for part in text.split(",")]
+    plain = [part for part in parts if not _ENCRYPTED.fullmatch(part)]
+    if parts[: len(plain)] != plain:
+        raise PlanSyntaxError("layers on ciphertexts follow the last block, so write them at the plan's end")
+    stages = tuple(_parse_stage(part, devices, precision) for part in plain)
     _check_cover(stages, block_count)
-    return Plan(stages, reason="this plan was asked for")
+    encrypted = tuple(_parse_encrypted(part, devices) for part in parts[len(plain) :])
+    return Plan(stages, "this plan was asked for", encrypted)
 
 
 def parse_pins(text: str) -> tuple[Pin, ...]:
@@ -53,7 +65,14 @@ def _match(part: str) -> re.Match[str]:
 
 def format_plan(plan: Plan) -> str:
     """Write a plan so that `parse_plan` reads the same stages back, with every engine and precision named."""
-    return ",".join(format_stage(stage) for stage in plan.stages)
+    encrypted = (format_encrypted(stage) for stage in plan.encrypted)
+    return ",".join([*(format_stage(stage) for stage in plan.stages), *encrypted])
+
+
+def format_encrypted(stage: EncryptedStage) -> str:
+    """Write an encrypted stage as ``DEVICE/encrypted@PARAMETERS:LAYER``."""
+    parameters = f"@{stage.parameters}" if stage.parameters else ""
+    return f"{stage.device.name}/{ENCRYPTED}{parameters}:{stage.layer}"
 
 
 def format_stage(stage: Stage) -> str:
@@ -78,6 +97,15 @@ def _parse_stage(part: str, devices: Sequence[Device], precision: str | None) ->
     return Stage(
         device, _engine_of(device, match["engine"]), first, last, _precision_of(device, match["precision"] or precision)
     )
+
+
+def _parse_encrypted(part: str, devices: Sequence[Device]) -> EncryptedStage:
+    match = _ENCRYPTED.fullmatch(part)
+    assert match, "only parts that match come here"
+    device = _find_device(match["device"], devices)
+    if device.kind is not DeviceKind.CPU:
+        raise UnknownDeviceError(f"{device.name!r} computes on no ciphertexts; only CPUs do")
+    return EncryptedStage(device, match["layer"], match["parameters"] or "")
 
 
 def _find_device(name: str, devices: Sequence[Device]) -> Device:

@@ -5,14 +5,14 @@ Values and their file form (JSON, read strictly). Knows neither how a measuremen
 """
 
 import json
-import math
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from placement.errors import ProfileError, UnknownDeviceError
+from placement.profile_checks import AGAIN, check_fingerprint, check_profile
 from placement.profile_reading import read_record, read_records
 
 Phase = Literal["prefill", "decode", "encode"]
@@ -20,8 +20,6 @@ Phase = Literal["prefill", "decode", "encode"]
 #: The other end of the first and of the last stage: the process that feeds the pipeline and receives its tokens.
 HOST = "host"
 FORMAT = 1
-
-_AGAIN = "measure it again with `hetero profile`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +96,24 @@ class Contention:
 
 
 @dataclass(frozen=True, slots=True)
+class EncryptedTime:
+    """Repeats of one encrypted layer on one device, for one ciphertext, which carries up to `vectors` vectors.
+
+    `layer` is the digest of its weights and parameters, whatever its name. `seconds` are from handing the ciphertext
+    over to having the answers, `client_seconds` of encrypting and decrypting. Keys go once, before the first.
+    """
+
+    device: str
+    layer: str
+    vectors: int
+    sent_bytes: int
+    answered_bytes: int
+    key_bytes: int
+    seconds: tuple[float, ...]
+    client_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """All that was measured of one model on one machine."""
 
@@ -108,6 +124,7 @@ class Profile:
     memory: tuple[SegmentMemory, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     contentions: tuple[Contention, ...] = ()
+    encrypted: tuple[EncryptedTime, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write the profile whole or not at all. Raises ProfileError for measurements that cannot be."""
@@ -125,7 +142,7 @@ class Profile:
         except OSError as error:
             raise ProfileError(f"cannot read the profile {path}: {error.strerror}") from None
         except ValueError as error:
-            raise ProfileError(f"the profile {path} is not a JSON file ({error}); {_AGAIN}") from None
+            raise ProfileError(f"the profile {path} is not a JSON file ({error}); {AGAIN}") from None
         return profile_from(document)
 
     def require(self, expected: Fingerprint, device_names: Collection[str] | None = None) -> "Profile":
@@ -133,7 +150,7 @@ class Profile:
 
         Raises ProfileError, or UnknownDeviceError for a device.
         """
-        _check_fingerprint(self.fingerprint, expected)
+        check_fingerprint(self.fingerprint, expected)
         for name in () if device_names is None else self.device_names():
             if name not in device_names:  # type: ignore[operator]
                 known = ", ".join(device_names or ()) or "none"
@@ -145,6 +162,7 @@ class Profile:
         named = [record.device for record in self.segments] + [record.device for record in self.memory]
         named += [record.device for record in self.refusals]
         named += [end for link in self.links for end in (link.source, link.target)]
+        named += [record.device for record in self.encrypted]
         named += [name for contention in self.contentions for name in contention.devices]
         return tuple(name for name in dict.fromkeys(named) if name != HOST)
 
@@ -152,7 +170,7 @@ class Profile:
 def profile_from(document: Any) -> Profile:
     """The profile that a parsed document describes. Raises ProfileError."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ProfileError(f"the profile is not of format {FORMAT}; {_AGAIN}")
+        raise ProfileError(f"the profile is not of format {FORMAT}; {AGAIN}")
     fields = {key: value for key, value in document.items() if key != "format"}
     records: dict[str, Any] = {key: read_records(kind, fields.pop(key, ()), key) for key, kind in _RECORDS.items()}
     fields["fingerprint"] = read_record(Fingerprint, fields.get("fingerprint"), "fingerprint")
@@ -167,67 +185,5 @@ _RECORDS: dict[str, type[Any]] = {
     "memory": SegmentMemory,
     "refusals": Refusal,
     "contentions": Contention,
+    "encrypted": EncryptedTime,
 }
-
-
-def check_profile(profile: Profile) -> None:
-    """Raise ProfileError for a time, a size or a range that cannot be, naming the record."""
-    if profile.block_count < 1:
-        raise ProfileError(f"the profile is of {profile.block_count} blocks; a model has at least one")
-    for segment in profile.segments:
-        what = f"{_option(segment)} {segment.phase} {segment.first}-{segment.last}"
-        _check_range(segment.first, segment.last, profile.block_count, what)
-        _check_sizes(what, tokens=segment.tokens - 1, context_tokens=segment.context_tokens)
-        _check_seconds(segment.seconds, f"{what} at {segment.tokens} tokens")
-    for link in profile.links:
-        what = f"the link {link.source} -> {link.target}"
-        _check_sizes(what, size_bytes=link.size_bytes)
-        _check_seconds(link.seconds, f"{what} at {link.size_bytes} bytes")
-    for memory in profile.memory:
-        what = f"the memory of {_option(memory)} {memory.first}-{memory.last}"
-        _check_range(memory.first, memory.last, profile.block_count, what)
-        _check_sizes(
-            what, weights=memory.weight_bytes, kv=memory.kv_bytes_per_token, compile_bytes=memory.compile_bytes
-        )
-    for contention in profile.contentions:
-        if not math.isfinite(contention.factor) or contention.factor < 0:
-            raise ProfileError(f"the contention of {' and '.join(contention.devices)} is {contention.factor}; {_AGAIN}")
-
-
-def _option(record: SegmentTime | SegmentMemory) -> str:
-    return f"{record.device}/{record.engine}@{record.precision}"
-
-
-def _check_range(first: int, last: int, block_count: int, what: str) -> None:
-    if not 0 <= first < last <= block_count:
-        raise ProfileError(f"the profile's {what} is no range of the model's blocks 0-{block_count}; {_AGAIN}")
-
-
-def _check_sizes(what: str, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 0:
-            raise ProfileError(f"the profile's {what} has {name} too small; {_AGAIN}")
-
-
-def _check_seconds(repeats: Sequence[float], what: str) -> None:
-    if not repeats:
-        raise ProfileError(f"the profile of {what} has no time; {_AGAIN}")
-    for seconds in repeats:
-        if not math.isfinite(seconds) or seconds < 0:
-            raise ProfileError(f"the profile of {what} holds {seconds} seconds; {_AGAIN}")
-
-
-def _check_fingerprint(have: Fingerprint, expected: Fingerprint) -> None:
-    if have.model != expected.model:
-        raise ProfileError(f"the profile is of another model ({have.model}, not {expected.model}); {_AGAIN}")
-    if have.machine != expected.machine:
-        raise ProfileError(f"the profile is of another machine ({have.machine}, not {expected.machine}); {_AGAIN}")
-    changed = ", ".join(_changes(dict(have.versions), dict(expected.versions)))
-    if changed:
-        raise ProfileError(f"the profile was taken with other versions ({changed}); {_AGAIN}")
-
-
-def _changes(before: dict[str, str], after: dict[str, str]) -> Iterable[str]:
-    for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
-            yield f"{name} {before.get(name, 'absent')}, now {after.get(name, 'absent')}"

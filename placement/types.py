@@ -74,11 +74,33 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class EncryptedStage:
+    """A linear layer after the last block, computed on ciphertexts: its device sees those alone.
+
+    Whoever runs the last block encrypts what it gives, sends `sent_bytes`, gets `answered_bytes` and decrypts them.
+    `predicted_seconds` are from handing the ciphertext over to having the answer, `client_seconds` of encrypting and
+    decrypting; None where neither was measured, nor then the bytes.
+    """
+
+    device: Device
+    layer: str
+    parameters: str
+    predicted_seconds: float | None = None
+    client_seconds: float | None = None
+    sent_bytes: int | None = None
+    answered_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Stages in the order in which a hidden state passes them, and why they were chosen."""
+    """Stages in the order in which a hidden state passes them, and why they were chosen.
+
+    Each of `encrypted` may follow the last stage: which one a request uses, it says.
+    """
 
     stages: tuple[Stage, ...]
     reason: str
+    encrypted: tuple[EncryptedStage, ...] = ()
 
     @property
     def block_count(self) -> int:

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from hetero.cli.output import table
 from hetero.types import Completion, TokenLogprob
-from placement import Device, Plan, Stage, format_plan
+from placement import DataLabel, Device, EncryptedStage, Plan, Stage, format_plan
+from placement.plans import ENCRYPTED
 
 
 def device_document(device: Device) -> dict[str, object]:
@@ -26,6 +27,22 @@ def stage_document(stage: Stage) -> dict[str, object]:
         "precision": stage.precision,
         "emulated": stage.device.emulated,
         "node": stage.device.node,
+    }
+
+
+def encrypted_document(stage: EncryptedStage) -> dict[str, object]:
+    """A layer on ciphertexts: where, which one, what it takes, and what its device sees."""
+    return {
+        "device": stage.device.name,
+        "engine": ENCRYPTED,
+        "layer": stage.layer,
+        "parameters": stage.parameters,
+        "node": stage.device.node,
+        "sees": [DataLabel.CIPHERTEXT.value],
+        "predicted_seconds": stage.predicted_seconds,
+        "client_seconds": stage.client_seconds,
+        "sent_bytes": stage.sent_bytes,
+        "answered_bytes": stage.answered_bytes,
     }
 
 
@@ -71,7 +88,19 @@ def plan_table(plan: Plan) -> Table:
         note = "emulated" if stage.device.emulated else ""
         row = (str(index), stage.device.name, stage.engine, stage.precision, f"{stage.first}-{stage.last}", note)
         made.add_row(*(escape(cell) for cell in row))
+    for each in plan.encrypted:
+        made.add_row("", *map(escape, (each.device.name, ENCRYPTED, each.parameters, each.layer, _cost(each))))
     return made
+
+
+def _cost(stage: EncryptedStage) -> str:
+    """What one ciphertext takes, where that was measured."""
+    if stage.predicted_seconds is None or stage.client_seconds is None:
+        return "ciphertext alone; not measured"
+    return (
+        f"ciphertext alone: {(stage.sent_bytes or 0) / 1e6:.2f} MB there, {(stage.answered_bytes or 0) / 1e6:.2f} MB"
+        f" back; {stage.predicted_seconds * 1000:.1f} ms, and {stage.client_seconds * 1000:.1f} ms of the client's"
+    )
 
 
 def plan_line(plan: Plan) -> str:

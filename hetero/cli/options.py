@@ -31,6 +31,21 @@ DraftDepth = Annotated[
 Address = Annotated[
     str | None, typer.Option("--address", help="A running Ray cluster to use, instead of one on this machine.")
 ]
+Policy = Annotated[
+    Path | None, typer.Option("--policy", help="Who may ask what, at which price in privacy; YAML.", metavar="FILE")
+]
+Heads = Annotated[
+    list[Path] | None,
+    typer.Option("--head", help="A folder of `hetero train-head`; its name names it.", metavar="FOLDER"),
+]
+Encrypted = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--encrypted",
+        help="Under a policy: a head or an index that is applied to ciphertexts; its name is a model of the policy.",
+        metavar="FILE",
+    ),
+]
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Tokens to generate at most.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="0 takes the likeliest token.")]

@@ -45,7 +45,11 @@ PowerTexts = Annotated[
 ]
 Survival = Annotated[
     str | None,
-    typer.Option("--survival", help="Early exit: for each block, parted by commas, how likely a token still needs it."),
+    typer.Option(
+        "--survival",
+        help="Early exit: for each block, parted by commas, how likely an input still needs it. None: as measured,"
+        " where the model's exits are calibrated.",
+    ),
 ]
 Pareto = Annotated[
     str | None,
@@ -73,12 +77,19 @@ def plan(
     survival: Survival = None,
     pareto: Pareto = None,
     svg: Svg = None,
+    policy: options.Policy = None,
+    heads: options.Heads = None,
+    encrypted: options.Encrypted = None,
     address: options.Address = None,
     config: options.Config = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the plan for a model, what it should come to, and the reason for it."""
-    flags = {"plan": plan, "precision": precision, "context": context, "address": address}
+    """Show the plan for a model, what it should come to, and the reason for it.
+
+    With --policy blocks run on devices that may see them alone, and layers that it marks run on ciphertexts.
+    """
+    placed = {"plan": plan, "precision": precision, "context": context, "address": address}
+    flags = placed | {"policy": policy, "heads": heads, "encrypted": encrypted}
     question = Question(
         model,
         load_settings(config, os.environ, flags),

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from hetero.cli.describe import plan_document, plan_table
+from hetero.cli.describe import encrypted_document, plan_document, plan_table
 from hetero.cli.output import out, table
 from hetero.cli.plan_answer import Answer
 from hetero.errors import ConfigurationError
@@ -22,6 +22,8 @@ def answer_document(answer: Answer) -> dict[str, object]:
         "reason": answer.plan.reason,
         "stages": plan_document(answer.plan),
     }
+    if answer.plan.encrypted:
+        document["encrypted"] = [encrypted_document(stage) for stage in answer.plan.encrypted]
     if answer.figures:
         document["figures"] = figures_document(answer.figures)
     if answer.choice:
@@ -49,6 +51,8 @@ def show_answer(answer: Answer) -> None:
         out().print(f"\n{format_plan(answer.plan)}\n{answer.plan.reason}", markup=False)
     else:
         out().print(choice_text(answer.choice), markup=False, soft_wrap=True)
+        if answer.plan.encrypted:
+            out().print(plan_table(answer.plan))
     if answer.figures:
         out().print(f"\n{draw_text(answer.figures)}", markup=False, soft_wrap=True)
     for name in dict.fromkeys(stage.device.name for stage in answer.plan.stages):

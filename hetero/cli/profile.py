@@ -20,6 +20,7 @@ from placement.tables import fit_link, make_table
 if TYPE_CHECKING:
     from hetero.profiling.request import Outcome, Wish
     from placement.profiles import Profile
+    from privacy.he.spec import ModelSpec
 
 Devices = Annotated[list[str] | None, typer.Option("--device", help="Only this device; may be given several times.")]
 Engines = Annotated[list[str] | None, typer.Option("--engine", help="Only this engine; may be given several times.")]
@@ -39,17 +40,24 @@ def profile(
     split_cpu: SplitCpu = False,
     budget_seconds: Budget = 60.0,
     fresh: Fresh = False,
+    policy: options.Policy = None,
+    heads: options.Heads = None,
+    encrypted: options.Encrypted = None,
     context: options.Context = None,
     address: options.Address = None,
     config: options.Config = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure a model on the devices, and the links between them; a second call goes on where the first ended."""
+    """Measure a model on the devices, and the links between them; a second call goes on where the first ended.
+
+    With --policy layers that it wants on ciphertexts are measured, too, on each CPU.
+    """
     from hetero.profiling.request import Wish
 
-    settings = read_settings(config, {"context": context, "address": address})
+    flags = {"context": context, "address": address, "policy": policy, "heads": heads, "encrypted": encrypted}
+    settings = read_settings(config, flags)
     asked = (tuple(device or ()), tuple(engine or ()), tuple(precision or ()))
-    wish = Wish(*asked, split_cpu, budget_seconds, fresh, settings.cache)
+    wish = Wish(*asked, split_cpu, budget_seconds, fresh, settings.cache, _marked(model, settings))
     with only_results_on_stdout() if as_json else nullcontext():
         outcome = measure(model, settings, wish)
         if as_json:
@@ -58,6 +66,16 @@ def profile(
             )
         else:
             show(outcome)
+
+
+def _marked(model: str, settings: Settings) -> "tuple[ModelSpec, ...]":
+    """The layers that the policy marks, where one is named."""
+    if settings.policy is None:
+        return ()
+    from hetero.hybrid import read_marks
+    from hetero.models.source import resolve
+
+    return read_marks(settings.policy, resolve(model), settings.heads, settings.encrypted).layers
 
 
 def measure(model: str, settings: Settings, wish: "Wish") -> "Outcome":
@@ -116,6 +134,11 @@ def _remarks(outcome: "Outcome") -> Iterator[str]:
     yield ""
     for both in outcome.profile.contentions:
         yield f"{both.devices[0]} and {both.devices[1]} each take {both.factor:.2f} times as long while both work"
+    for time in outcome.profile.encrypted:
+        yield (
+            f"layer {time.layer[:12]} on ciphertexts on {time.device}: {median(time.seconds) * 1000:.1f} ms,"
+            f" {time.sent_bytes / 1e6:.2f} MB there and {time.answered_bytes / 1e6:.2f} MB back"
+        )
     for refusal in outcome.profile.refusals:
         yield f"{refusal.device}/{refusal.engine}@{refusal.precision} is refused: {refusal.reason}"
     if outcome.left_out:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hetero.cli import options
-from hetero.cli.describe import plan_document, plan_line
+from hetero.cli.describe import encrypted_document, plan_document, plan_line
 from hetero.cli.output import note, only_results_on_stdout, out, print_json
 from hetero.cli.running import read_settings, running
 from hetero.config import Settings
 from hetero.errors import ConfigurationError
+from placement.plans import format_encrypted
 
 if TYPE_CHECKING:
+    from hetero.encrypted_stages import EncryptedStages
     from hetero.governance import Governance
     from hetero.served import Served
     from hetero.server.tls import ServerTls
@@ -27,12 +29,7 @@ ServerCert = Annotated[Path | None, typer.Option("--grpc-server-cert", help="The
 ServerKey = Annotated[Path | None, typer.Option("--grpc-server-key", help="The server's key, PEM.")]
 RootCert = Annotated[Path | None, typer.Option("--grpc-root-cert", help="The CA of the clients' certificates, PEM.")]
 
-Policy = Annotated[Path | None, typer.Option("--policy", help="Who may ask what, at which price in privacy; YAML.")]
 ServedName = Annotated[str | None, typer.Option("--served-name", help="The name in policies; else MODEL as given.")]
-Heads = Annotated[
-    list[Path] | None,
-    typer.Option("--head", help="A folder of `hetero train-head`; its name names it.", metavar="FOLDER"),
-]
 
 
 def serve(
@@ -50,16 +47,18 @@ def serve(
     grpc_server_cert: ServerCert = None,
     grpc_server_key: ServerKey = None,
     grpc_root_cert: RootCert = None,
-    policy: Policy = None,
+    policy: options.Policy = None,
     served_name: ServedName = None,
-    heads: Heads = None,
+    heads: options.Heads = None,
+    encrypted: options.Encrypted = None,
     address: options.Address = None,
     config: options.Config = None,
     as_json: options.Json = False,
 ) -> None:
     """Serve a model over gRPC. HETERO_GRPC_TOKEN, where set, is the token that clients must send.
 
-    With --policy what the file does not permit is denied, and clients show the credentials that it names.
+    With --policy what the file does not permit is denied, and clients show the credentials that it names; heads and
+    layers that it wants on ciphertexts are served by the encrypted service as well.
     """
     flags = {name: value for name, value in locals().items() if name not in {"model", "config", "as_json"}}
     settings = read_settings(config, flags)
@@ -79,12 +78,14 @@ def serve(
         governance = stack.enter_context(_governance(settings.policy)) if settings.policy else None
         if governance:
             governance.require_model(settings.served_name or model)
+        marked = stack.enter_context(_encrypted(model, settings, governance))
         serve_until_signal(
             lambda: _served(model, settings, governance),
             settings=listening,
             governance=governance,
+            encrypted=marked.service if marked else None,
             on_listening=ports.append,
-            on_serving=lambda served: _announce(f"{settings.grpc_host}:{ports[0]}", served, as_json),
+            on_serving=lambda served: _announce(f"{settings.grpc_host}:{ports[0]}", served, marked, as_json),
         )
 
 
@@ -97,6 +98,20 @@ def _governance(file: Path) -> "Iterator[Governance]":
         for warning in governance.policy.warnings:
             note().print(f"policy {governance.policy.name}: {warning}", markup=False, soft_wrap=True)
         yield governance
+
+
+@contextmanager
+def _encrypted(model: str, settings: Settings, governance: "Governance | None") -> "Iterator[EncryptedStages | None]":
+    """The layers that the policy wants on ciphertexts, running; None where there are none."""
+    if governance is None:
+        if settings.encrypted:
+            raise ConfigurationError("--encrypted needs a --policy; without one, use `hetero private serve`")
+        yield None
+        return
+    from hetero.encrypted_stages import serve_marked
+
+    with serve_marked(model, settings, governance) as marked:
+        yield marked
 
 
 @contextmanager
@@ -127,11 +142,14 @@ def server_tls(settings: Settings) -> "ServerTls | None":
     return ServerTls(settings.grpc_server_cert, settings.grpc_server_key, authority)
 
 
-def _announce(address: str, served: "Served", as_json: bool) -> None:
-    plan = served.model.plan
+def _announce(address: str, served: "Served", marked: "EncryptedStages | None", as_json: bool) -> None:
+    plan, stages = served.model.plan, marked.stages if marked else ()
     if as_json:
-        print_json({"address": address, "model": served.name, "plan": plan_document(plan)})
+        encrypted = {"encrypted": [encrypted_document(stage) for stage in stages]} if stages else {}
+        print_json({"address": address, "model": served.name, "plan": plan_document(plan)} | encrypted)
         return
     out().print(f"{served.name} on {plan_line(plan)}" if plan.stages else f"{served.name}: {plan.reason}", markup=False)
+    for stage in stages:
+        out().print(f"{stage.layer} on ciphertexts: {format_encrypted(stage)}", markup=False)
     out().print(f"serving gRPC on {address}; Ctrl-C ends it", markup=False)
     out().file.flush()

@@ -9,7 +9,16 @@ from statistics import median
 from typing import Any, TypeVar
 
 from hetero.profiling.options import Option
-from placement.profiles import Contention, Fingerprint, LinkTime, Profile, Refusal, SegmentMemory, SegmentTime
+from placement.profiles import (
+    Contention,
+    EncryptedTime,
+    Fingerprint,
+    LinkTime,
+    Profile,
+    Refusal,
+    SegmentMemory,
+    SegmentTime,
+)
 
 #: So many repeats have quartiles that say something.
 _TELLING_REPEATS = 8
@@ -27,6 +36,7 @@ class Findings:
     memory: list[SegmentMemory] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     contentions: list[Contention] = field(default_factory=list)
+    encrypted: list[EncryptedTime] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     def pool(self, later: "Findings") -> None:
@@ -36,6 +46,7 @@ class Findings:
         self.memory += later.memory
         self.refusals += later.refusals
         self.contentions += later.contentions
+        self.encrypted += later.encrypted
 
     def add_links(self, found: Iterable[LinkTime]) -> None:
         """Take in links; a link is measured in several ways, whose repeats are put together."""
@@ -54,6 +65,7 @@ class Findings:
             memory=_over(before.memory, self.memory, _memory_key),
             refusals=_over(before.refusals, self.refusals, _option_key),
             contentions=_over(before.contentions, self.contentions, lambda both: frozenset(both.devices)),
+            encrypted=_over(before.encrypted, self.encrypted, lambda time: (time.device, time.layer)),
         )
 
 
@@ -100,6 +112,7 @@ def findings_of(profile: Profile) -> Findings:
         list(profile.memory),
         list(profile.refusals),
         list(profile.contentions),
+        list(profile.encrypted),
     )
 
 

@@ -6,9 +6,10 @@ Knows the cluster and the cache; measures nothing itself.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hetero.cluster import Cluster, discover
-from hetero.cores import core_devices
+from hetero.cores import core_devices, whole_cpu
 from hetero.models.config import ModelConfig
 from hetero.profiling.cache import profile_path, usable_profile
 from hetero.profiling.findings import Findings
@@ -19,13 +20,17 @@ from placement.errors import UnknownDeviceError
 from placement.profiles import Fingerprint, Profile
 from placement.types import Device
 
+if TYPE_CHECKING:
+    from privacy.he.spec import ModelSpec
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What to measure, in about how long. Empty means all, for precisions each device's usual one.
 
     Single cores of CPUs are devices of their own where `split_cpu` is set, or where they are named. `fresh` measures
-    again what the cache knows. `cache` is its folder, None the usual one.
+    again what the cache knows. `cache` is its folder, None the usual one. `encrypted` are layers to be measured on
+    ciphertexts, on CPUs.
     """
 
     devices: tuple[str, ...] = ()
@@ -35,6 +40,7 @@ class Wish:
     budget_seconds: float = 60.0
     fresh: bool = False
     cache: Path | None = None
+    encrypted: tuple["ModelSpec", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +61,18 @@ def measure_wish(
     """
     tell(0, 0, "looking for devices")
     found = discover(cluster)
-    options = list_options(choose_devices(found, wish.devices, wish.split_cpu), wish.engines, wish.precisions)
+    devices = choose_devices(found, wish.devices, wish.split_cpu)
+    options = list_options(devices, wish.engines, wish.precisions)
     expected = fingerprint(folder, found)
     known = None if wish.fresh else usable_profile(expected, wish.cache)[0]
     subject = Subject(folder, config, context_tokens)
-    return keep(measure_all(subject, options, wish.budget_seconds, tell, known=known), expected, config, wish.cache)
+    findings = measure_all(subject, options, wish.budget_seconds, tell, known=known)
+    if wish.encrypted:
+        from hetero.profiling.encrypted import measure_encrypted
+
+        whole = [device for device in devices if whole_cpu(device.name) == device.name]
+        findings.encrypted += measure_encrypted(wish.encrypted, whole, known, tell)
+    return keep(findings, expected, config, wish.cache)
 
 
 def keep(findings: Findings, expected: Fingerprint, config: ModelConfig, cache: Path | None) -> Outcome:

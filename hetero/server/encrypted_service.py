@@ -7,17 +7,17 @@ touch the event loop.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 
 from hetero.server.convert_encrypted import bundle_of, model_to_wire, sizes_of
-from hetero.server.governor import CALLER, Call, Governor
+from hetero.server.governor import CALLER, RECEIPT_KEY, Call, Governor
 from hetero.server.identity import presented_in
 from hetero.v1 import encrypted_pb2 as wire
 from hetero.v1.encrypted_pb2_grpc import EncryptedServiceServicer, add_EncryptedServiceServicer_to_server
@@ -140,9 +140,17 @@ class EncryptedServicer(EncryptedServiceServicer):
         ask = Ask(who, model.name, method, Protection.ENCRYPTED, model.vectors)
         payload = header.SerializeToString(deterministic=True) + number.to_bytes(4, "big") + ciphertext
         parse = wire.EncryptedResponse.FromString
-        return await self._governor.answer(
-            context, Call(ask, payload), _no_check, compute, parse, lambda decision: check_header(ciphertext)
+        signed = _ReceiptOfOne()
+        answer = await self._governor.answer(
+            cast(Context, signed),
+            Call(ask, payload),
+            _no_check,
+            compute,
+            parse,
+            lambda decision: check_header(ciphertext),
         )
+        answer.receipt = signed.receipt
+        return answer
 
     def _described(self, who: Principal, name: str) -> wire.EncryptedModel:
         model = self._gateway.model(name)
@@ -169,6 +177,15 @@ class EncryptedServicer(EncryptedServiceServicer):
 
     async def _aside(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments))
+
+
+class _ReceiptOfOne:
+    """Takes the receipt of one answer of a stream, whose trailers could hold only the last."""
+
+    receipt = b""
+
+    def set_trailing_metadata(self, pairs: Sequence[tuple[str, bytes]]) -> None:
+        self.receipt = dict(pairs)[RECEIPT_KEY]
 
 
 @dataclass(frozen=True, slots=True)

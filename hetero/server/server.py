@@ -157,6 +157,7 @@ def serve(
     token: str | None = None,
     settings: ServerSettings | None = None,
     governance: "Governance | None" = None,
+    encrypted: "Encrypted | None" = None,
     on_listening: Callable[[int], None] | None = None,
     on_serving: Callable[[Served], None] | None = None,
 ) -> None:
@@ -166,7 +167,7 @@ def serve(
     Raises ConfigurationError where the port or a certificate cannot be used, and what making the model raises.
     """
     chosen = settings or ServerSettings(host=host, port=port, tls=tls, token=token)
-    with Server(chosen, governance) as server:
+    with Server(chosen, governance, encrypted) as server:
         if on_listening:
             on_listening(server.port)
         with _provided(model) as ready, _stoppable():

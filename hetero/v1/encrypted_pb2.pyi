@@ -143,11 +143,13 @@ class EncryptedHeader(_message.Message):
     def __init__(self, model: _Optional[str] = ..., keys: _Optional[str] = ..., digest: _Optional[str] = ..., ciphertexts: _Optional[int] = ...) -> None: ...
 
 class EncryptedResponse(_message.Message):
-    __slots__ = ("number", "answers", "padding")
+    __slots__ = ("number", "answers", "receipt", "padding")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
     PADDING_FIELD_NUMBER: _ClassVar[int]
     number: int
     answers: _containers.RepeatedScalarFieldContainer[bytes]
+    receipt: bytes
     padding: bytes
-    def __init__(self, number: _Optional[int] = ..., answers: _Optional[_Iterable[bytes]] = ..., padding: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., answers: _Optional[_Iterable[bytes]] = ..., receipt: _Optional[bytes] = ..., padding: _Optional[bytes] = ...) -> None: ...

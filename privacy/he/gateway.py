@@ -17,7 +17,7 @@ from privacy.he.keys import KeyBundle
 from privacy.he.limits import Limits
 from privacy.he.parameters import named_parameters
 from privacy.he.planning import describe
-from privacy.he.pool import Applied, WorkerPool
+from privacy.he.pool import Applied, WorkerPool, Workers
 from privacy.he.spec import Kind, ModelSpec
 from privacy.he.store import KeyStore
 from privacy.types import Principal
@@ -25,10 +25,19 @@ from privacy.types import Principal
 _DAY_SECONDS = 86400.0
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerCap:
+    """How many vectors of a tenant a policy's ledger lets pass in an epoch; 0 seconds: for ever."""
+
+    queries: int
+    epoch_seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
     """Bounds of the service. A cap of None is one query fewer than a layer has columns; 0: no cap.
 
+    Of models in `ledger_caps` the cap is a policy's, whose ledger counts: it is told here, and not counted again.
     `folder` keeps keys and counts over restarts; None: until the end.
     """
 
@@ -36,6 +45,7 @@ class GatewaySettings:
     limits: Limits = field(default_factory=Limits)
     queries_per_epoch: int | None = None
     epoch_seconds: float = _DAY_SECONDS
+    ledger_caps: Mapping[str, LedgerCap] = field(default_factory=dict)
     ciphertexts_per_second: float = 50.0
     uploads_per_second: float = 0.2
     burst: float = 200.0
@@ -45,9 +55,14 @@ class GatewaySettings:
 
 
 class Gateway:
-    """Serves `specs`, whose names differ. Raises EncryptionError where one cannot be encoded. Close it."""
+    """Serves `specs`, whose names differ. Raises EncryptionError where one cannot be encoded. Close it.
 
-    def __init__(self, specs: Sequence[ModelSpec], settings: GatewaySettings | None = None) -> None:
+    `workers` have the models and are closed with it; None: a pool of processes here, by the settings.
+    """
+
+    def __init__(
+        self, specs: Sequence[ModelSpec], settings: GatewaySettings | None = None, workers: Workers | None = None
+    ) -> None:
         self.settings = chosen = settings or GatewaySettings()
         self._models = {spec.name: self._describe(spec) for spec in specs}
         if len(self._models) != len(specs):
@@ -56,7 +71,7 @@ class Gateway:
         self._caps = QueryCaps(chosen.folder / "queries.sqlite" if chosen.folder else None)
         self._rate = RateLimit(chosen.ciphertexts_per_second, chosen.burst)
         self._uploads = RateLimit(chosen.uploads_per_second, chosen.upload_burst)
-        self.pool = WorkerPool(specs, chosen.limits, chosen.workers)
+        self.pool = workers or WorkerPool(specs, chosen.limits, chosen.workers)
 
     @property
     def models(self) -> Mapping[str, Description]:
@@ -105,15 +120,16 @@ class Gateway:
         if not self._store.has(tenant, keys):
             raise EncryptionError("the server does not have these keys; send them first")
         self._rate.take(tenant)
-        self._caps.spend(tenant, model.digest, model.vectors, model.queries_per_epoch, model.epoch_seconds)
+        if name not in self.settings.ledger_caps:
+            self._caps.spend(tenant, model.digest, model.vectors, model.queries_per_epoch, model.epoch_seconds)
         return self.pool.apply(
             model.digest, self._store.name(tenant, keys), lambda: self._store.get(tenant, keys), ciphertext
         )
 
     def queries_left(self, principal: Principal, name: str) -> int | None:
-        """Vectors that the tenant may still send in this epoch; None without a cap."""
+        """Vectors that the tenant may still send in this epoch; None without a cap, or where a ledger counts."""
         model = self.model(name)
-        if not model.queries_per_epoch:
+        if not model.queries_per_epoch or name in self.settings.ledger_caps:
             return None
         return model.queries_per_epoch - self._caps.spent(principal.tenant, model.digest, model.epoch_seconds)
 
@@ -124,5 +140,8 @@ class Gateway:
         self._store.close()
 
     def _describe(self, spec: ModelSpec) -> Description:
-        cap = self.settings.queries_per_epoch
-        return describe(spec, max(1, spec.columns - 1) if cap is None else cap, self.settings.epoch_seconds)
+        cap, settings = self.settings.ledger_caps.get(spec.name), self.settings
+        if cap is not None:
+            return describe(spec, cap.queries, cap.epoch_seconds)
+        queries = settings.queries_per_epoch
+        return describe(spec, max(1, spec.columns - 1) if queries is None else queries, settings.epoch_seconds)

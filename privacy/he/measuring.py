@@ -11,10 +11,11 @@ from statistics import median
 import numpy as np
 
 from privacy.he.client import Sealer
+from privacy.he.description import Description
 from privacy.he.keys import SecretKeys
 from privacy.he.parameters import ParameterSet
 from privacy.he.planning import describe
-from privacy.he.pool import WorkerPool
+from privacy.he.pool import Workers
 from privacy.he.samples import sample_vectors
 from privacy.he.spec import ModelSpec
 
@@ -26,8 +27,10 @@ class EncryptedCost:
     name: str
     parameters: str
     vectors: int
-    #: Of the worker that computes.
+    #: Of the worker that computes, CPU time.
     seconds: float
+    #: From handing the ciphertext over to having the answers.
+    round_seconds: float
     #: Of the client, who encrypts and decrypts.
     client_seconds: float
     sent_bytes: int
@@ -38,38 +41,71 @@ class EncryptedCost:
     largest_error: float
 
 
-def measure(pool: WorkerPool, spec: ModelSpec, keys: SecretKeys | None = None, rounds: int = 3) -> EncryptedCost:
-    """The median of some applications of `spec`, which the pool's workers have. Raises EncryptionError."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One ciphertext: what it took, and the largest error of its results."""
+
+    seconds: float
+    round_seconds: float
+    client_seconds: float
+    sent_bytes: int
+    answered_bytes: int
+    largest_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Some ciphertexts of one model, one after the other."""
+
+    spec: ModelSpec
+    description: Description
+    key_bytes: int
+    rounds: tuple[Round, ...]
+
+
+def measure_rounds(pool: Workers, spec: ModelSpec, keys: SecretKeys | None = None, rounds: int = 3) -> Rounds:
+    """Apply `spec`, which the workers have, to ciphertexts, after one that brings the keys. Raises EncryptionError."""
     description = describe(spec)
     sealer = Sealer(description, keys)
     bundle = sealer.bundle()
     vectors = _vectors(description.vectors, spec.columns, min(1.0, description.norm_bound))
-    seconds, ours, errors = [], [], []
-    for _ in range(rounds):
+    wanted = spec.in_the_clear(vectors)
+
+    def once() -> Round:
         began = time.perf_counter()
-        sealed = sealer.seal(vectors)
-        sealing = time.perf_counter() - began
-        applied = pool.apply(spec.digest, f"measuring/{bundle.digest}", lambda: bundle, sealed[0])
-        began = time.perf_counter()
+        (sealed,) = sealer.seal(vectors)
+        sent = time.perf_counter()
+        applied = pool.apply(spec.digest, f"measuring/{bundle.digest}", lambda: bundle, sealed)
+        answered = time.perf_counter()
         found = sealer.open([applied.answers], len(vectors))
-        ours.append(sealing + time.perf_counter() - began)
-        seconds.append(applied.seconds)
-        errors.append(float(abs(found - spec.in_the_clear(vectors)).max()))
+        ours = sent - began + time.perf_counter() - answered
+        sizes = len(sealed), sum(map(len, applied.answers))
+        return Round(applied.seconds, answered - sent, ours, *sizes, float(abs(found - wanted).max()))
+
+    once()
+    return Rounds(spec, description, bundle.size_bytes, tuple(once() for _ in range(rounds)))
+
+
+def measure(pool: Workers, spec: ModelSpec, keys: SecretKeys | None = None, rounds: int = 3) -> EncryptedCost:
+    """The median of some applications of `spec`, which the workers have. Raises EncryptionError."""
+    found = measure_rounds(pool, spec, keys, rounds)
+    each = found.rounds
     return EncryptedCost(
         spec.name,
         spec.parameters,
-        description.vectors,
-        median(seconds),
-        median(ours),
-        len(sealed[0]),
-        sum(map(len, applied.answers)),
-        bundle.size_bytes,
-        len(description.rotations),
-        max(errors),
+        found.description.vectors,
+        median(one.seconds for one in each),
+        median(one.round_seconds for one in each),
+        median(one.client_seconds for one in each),
+        each[-1].sent_bytes,
+        each[-1].answered_bytes,
+        found.key_bytes,
+        len(found.description.rotations),
+        max(one.largest_error for one in each),
     )
 
 
-def largest_error(pool: WorkerPool, spec: ModelSpec, count: int) -> float:
+def largest_error(pool: Workers, spec: ModelSpec, count: int) -> float:
     """Over `count` vectors, extremes up to the longest allowed among them, against numpy. Raises EncryptionError."""
     description = describe(spec)
     sealer = Sealer(description)
@@ -84,7 +120,7 @@ def largest_error(pool: WorkerPool, spec: ModelSpec, count: int) -> float:
     return worst
 
 
-def measured_seconds(pool: WorkerPool, specs: Sequence[ModelSpec]) -> dict[str, float]:
+def measured_seconds(pool: Workers, specs: Sequence[ModelSpec]) -> dict[str, float]:
     """Seconds of one ciphertext by model name. Models of one parameter set share keys while they are measured."""
     keys: dict[ParameterSet, SecretKeys] = {}
     found = {}

@@ -88,9 +88,10 @@ def statement(spec: ModelSpec, queries_per_epoch: int, epoch_seconds: float) -> 
     )
     if not queries_per_epoch:
         return text + f" The weights are not protected from the tenant: about {spec.columns} queries recover a layer."
+    span = f"in {epoch_seconds:g} s" if epoch_seconds else "in all"
     return text + (
-        f" A tenant may send {queries_per_epoch} vectors in {epoch_seconds:g} s; about {spec.columns} would recover a"
-        " layer's weights, and tenants may join what they learn."
+        f" A tenant may send {queries_per_epoch} vectors {span}; about {spec.columns} would recover a layer's"
+        " weights, and tenants may join what they learn."
     )
 
 

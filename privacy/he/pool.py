@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from privacy.errors import EncryptionError
 from privacy.he.keys import KeyBundle
@@ -32,6 +32,16 @@ class Applied:
 
     answers: tuple[bytes, ...]
     seconds: float
+
+
+class Workers(Protocol):
+    """Who computes for a gateway: workers of this machine, or of another one."""
+
+    @property
+    def pids(self) -> tuple[int, ...]: ...
+    def accept(self, name: str, bundle: KeyBundle) -> None: ...
+    def apply(self, digest: str, name: str, bundle: Callable[[], KeyBundle], ciphertext: bytes) -> Applied: ...
+    def close(self) -> None: ...
 
 
 class WorkerPool:

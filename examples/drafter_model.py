@@ -26,10 +26,12 @@ def new_model(like: LlamaConfig) -> LlamaForCausalLM:
         "hidden_size": 2 * like.hidden_size,
         "intermediate_size": 2 * like.intermediate_size,
         "num_attention_heads": 2 * like.num_attention_heads,
-        "num_key_value_heads": 2 * like.num_key_value_heads,
+        "num_key_value_heads": 2 * (like.num_key_value_heads or like.num_attention_heads),
         "num_hidden_layers": BLOCKS,
     }
-    return LlamaForCausalLM(LlamaConfig(**values)).float()
+    model = LlamaForCausalLM(LlamaConfig(**values))
+    torch.nn.Module.float(model)
+    return model
 
 
 def grown(small: LlamaForCausalLM) -> LlamaForCausalLM:

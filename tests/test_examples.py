@@ -47,6 +47,7 @@ def test_demo_gives_equal_texts_and_leaves_nothing() -> None:
     done = run(sys.executable, "scripts/demo.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the texts are equal" in done.stdout
+    assert "of 64 tokens, by the blocks after which each was first said:" in done.stdout
     assert "processes left running: 0" in done.stdout
     assert "npu (emulated)" in done.stdout
 

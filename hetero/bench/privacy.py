@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
+from hetero.bench.decisions import measure_decisions
 from hetero.bench.off_path import off_path_seconds
 from hetero.client import Client
 from hetero.governance import Governance, open_governance
@@ -23,7 +24,7 @@ from hetero.server.settings import ServerSettings
 from privacy.guard_opening import begin_state
 from privacy.identity.identifier import Presented
 from privacy.identity.keys import hash_of, make_key
-from privacy.policy.decide import decide
+from privacy.ledger.spending_costs import SpendingCosts, measure_spending
 from privacy.policy.loading import load_policy
 from privacy.types import Ask, Method, Principal
 
@@ -56,6 +57,8 @@ class PrivacyCosts:
     request_under_policy: Spread
     private_request: Spread
     off_added_seconds: float
+    #: Of the ledger alone, on the disk of temporary files.
+    spending: SpendingCosts
 
     @property
     def off_share(self) -> float:
@@ -78,11 +81,11 @@ def measure_privacy(model: str, rounds: int, tell: Callable[[str], None]) -> Pri
         off, plain, private = _in_turn(asks, rounds)
         tell("timing the guard")
         admission, release = _guard_times(governance, rounds)
-        principal = Principal("private", "api-key")
-        ask = Ask(principal, MODEL, Method.GENERATE, count=TOKENS)
         presented = Presented(api_keys=(keys["private"],))
+        decisions = measure_decisions(governance.policy)
+        tell("charging the ledger")
         return PrivacyCosts(
-            _spread(_timed(lambda: decide(governance.policy, ask, "bench"), 20 * rounds)),
+            Spread(decisions.median_seconds, decisions.p99_seconds),
             _spread(_timed(lambda: governance.identifier.identify(presented), 20 * rounds)),
             admission,
             release,
@@ -90,6 +93,7 @@ def measure_privacy(model: str, rounds: int, tell: Callable[[str], None]) -> Pri
             plain,
             private,
             off_path_seconds(),
+            measure_spending(folder / "spending"),
         )
 
 

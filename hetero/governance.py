@@ -17,7 +17,7 @@ from privacy.guard_opening import open_guard
 from privacy.identity.checks import identifier_of
 from privacy.identity.identifier import Identifier
 from privacy.policy.loading import load_policy
-from privacy.policy.types import Effect, Policy
+from privacy.policy.types import Effect, Policy, Rule
 from privacy.types import Method, Protection
 
 #: Requests that may wait for the ledger's disk at once, and so share one sync; a thread that waits costs little else.
@@ -49,10 +49,16 @@ class Governance:
         )
 
     def require_model(self, name: str) -> None:
-        """Raise ConfigurationError where the policy does not know the model: every request would be denied."""
+        """Raise ConfigurationError where the policy does not know the model, or promises of it what no server does."""
         if name not in self.policy.models:
             known = ", ".join(sorted(self.policy.models))
             raise ConfigurationError(f"the policy knows no model {name!r}; it knows {known}: name it by --served-name")
+        for rule in unserved_rules(self.policy):
+            if rule.models is None or name in rule.models:
+                raise ConfigurationError(
+                    f"rule {rule.name!r} asks for text by {rule.mechanism and rule.mechanism.name}, and the server "
+                    "retrieves no documents: write with hetero.documents.DocumentWriter, and take the rule out"
+                )
 
     def sees_texts(self, model: str) -> bool:
         """Whether some rule lets a text in the clear reach the model: if none does, it need not run at all."""
@@ -63,6 +69,11 @@ class Governance:
             and any(rule.covers(tenant, model, method) for tenant in self.policy.tenants for method in _OF_TEXTS)
             for rule in self.policy.rules
         )
+
+
+def unserved_rules(policy: Policy) -> tuple[Rule, ...]:
+    """Rules that ask for what a library offers and the server does not: text about documents that it would hold."""
+    return tuple(rule for rule in policy.rules if rule.mechanism and rule.mechanism.name == "private-documents")
 
 
 @contextmanager

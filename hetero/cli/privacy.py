@@ -77,12 +77,13 @@ def _all_warnings(policy: "Policy") -> tuple[str, ...]:
 
 
 def _unserved(policy: "Policy") -> tuple[str, ...]:
-    """Rules that ask for what a library call offers and the server does not."""
+    """Rules under which `hetero serve` refuses to start."""
+    from hetero.governance import unserved_rules
+
     return tuple(
-        f"rule {rule.name!r}: the server retrieves no documents and refuses requests under private-documents; "
-        "use privacy.mechanisms.DocumentTokens in a program of your own"
-        for rule in policy.rules
-        if rule.mechanism is not None and rule.mechanism.name == "private-documents"
+        f"rule {rule.name!r}: the server retrieves no documents, and does not start with this rule for its model; use "
+        "hetero.documents.DocumentWriter in a program of your own"
+        for rule in unserved_rules(policy)
     )
 
 

@@ -47,6 +47,21 @@ def test_model_that_the_policy_does_not_know_is_refused(refused: Refused, policy
     assert "--served-name" in refused("tiny", "--policy", policy_file(), "--served-name", "other")
 
 
+def test_rule_that_no_server_keeps_is_refused(
+    refused: Refused, papers: ModuleType, office: Any, tmp_path: Path
+) -> None:
+    rule = papers.private(
+        "tiny",
+        "generate",
+        "private-documents",
+        {"clip": 1.0, "temperature": 2.0, "documents": 8.0},
+        budget={"owner": "dataset", "name": "letters"},
+        guarantee=papers.GUARANTEE | {"unit": "document", "adjacency": "replace-one", "observer": "querier"},
+    )
+    file = office.write_policy(tmp_path, papers.policy_of("tiny", rule))
+    assert "retrieves no documents" in refused("tiny", "--policy", file)
+
+
 def test_listening_in_the_clear_is_refused(refused: Refused, policy_file: Callable[..., Path]) -> None:
     assert "without TLS" in refused("tiny", "--policy", policy_file(), "--grpc-host", "0.0.0.0")
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hetero.backends.base import SliceSpec
+from hetero.backends.openvino_devices import core
 from hetero.models.decoder import DecoderBlocks, Mlp
 from placement.types import DeviceKind
 
@@ -26,8 +27,9 @@ _ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 
 def takes_gated_kernel(spec: SliceSpec) -> bool:
     """Whether slices of `spec` run on a CPU whose plugin has the kernel, on a number of threads that it stands."""
-    cpu = spec.device.kind is DeviceKind.CPU and spec.precision == "bf16"
-    return cpu and spec.threads > 0 and spec.threads % 2 == 0 and _has_amx()
+    if spec.device.kind is not DeviceKind.CPU or spec.precision != "bf16" or not _has_amx():
+        return False
+    return engine_threads(spec.threads) % 2 == 0
 
 
 def use_gated_kernel(blocks: DecoderBlocks) -> DecoderBlocks:
@@ -61,6 +63,22 @@ def _fits(mlp: Mlp) -> bool:
         return False
     largest = max(float(each.weight.abs().max()) for each in (mlp.gate, mlp.up, mlp.down))
     return largest <= torch.finfo(torch.float16).max
+
+
+@lru_cache
+def engine_threads(threads: int) -> int:
+    """On how many threads the plugin runs a CPU's slice that asks for so many (0: as many as it likes).
+
+    They may be fewer: of the cores that the process had when it loaded the plugin. A tiny model is asked.
+    """
+    import numpy as np
+    import openvino as ov
+    from openvino import opset8
+
+    number = opset8.parameter([1], np.float32)
+    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    compiled = core().compile_model(ov.Model([opset8.relu(number)], [number]), "CPU", properties)
+    return int(compiled.get_property("INFERENCE_NUM_THREADS"))
 
 
 @lru_cache

@@ -1,5 +1,8 @@
 """OpenVINO's own kernel for gated MLPs: used where it is there, right in its numbers, and left alone elsewhere."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,8 @@ from hetero.models.config_reader import read_config
 from hetero.models.loading import load_decoder_blocks
 
 SIZES = {"hidden_size": 256, "intermediate_size": 4096, "num_hidden_layers": 2}
-pytestmark = pytest.mark.usefixtures("all_cores")
+#: With every core from the start: the plugin counts those that the process has when it loads.
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -37,9 +41,24 @@ def spec_of(slice_driver: ModuleType) -> Iterator[Callable[..., SliceSpec]]:
 
 def test_only_even_threads_in_bf16_take_the_kernel(wide_model: Path, spec_of: Callable[..., SliceSpec]) -> None:
     has_amx = "amx_bf16" in Path("/proc/cpuinfo").read_text()
-    assert takes_gated_kernel(spec_of(wide_model)) is has_amx
-    assert not any(takes_gated_kernel(spec_of(wide_model, threads)) for threads in (0, 1, 3))
+    assert takes_gated_kernel(spec_of(wide_model)) is (has_amx and len(os.sched_getaffinity(0)) > 1)
+    assert not takes_gated_kernel(spec_of(wide_model, threads=1))
     assert not takes_gated_kernel(spec_of(wide_model, precision="fp32"))
+
+
+def test_threads_are_those_that_the_plugin_has() -> None:
+    """A process that had one core when it loaded the plugin keeps one thread, whatever it asks later."""
+    program = (
+        "import os\n"
+        "cores = os.sched_getaffinity(0)\n"
+        "os.sched_setaffinity(0, {min(cores)})\n"
+        "from hetero.backends.openvino_gated import engine_threads\n"
+        "first = engine_threads(1)\n"
+        "os.sched_setaffinity(0, cores)\n"
+        "print(first, engine_threads(2))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
 
 
 def test_sizes_and_numbers_that_the_kernel_does_not_take_are_left(

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,7 @@ from hetero.server.settings import ServerSettings
 from privacy.errors import AuditError, BudgetExhaustedError, DeniedError, EncryptionError
 from privacy.he.client import Sealer
 from privacy.he.files import save_spec
+from privacy.he.gateway import GatewaySettings
 from privacy.he.measuring import measure_rounds
 from privacy.he.spec import Kind, linear_spec
 
@@ -84,9 +86,12 @@ def governance(office: Any, papers: ModuleType, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def marked(governance: Governance, encoder: Path, head: Path) -> Iterator[EncryptedStages]:
-    with serve_marked(str(encoder), Settings(encrypted=(head,)), governance) as made:
-        assert made is not None
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        # Every test is a client with keys of its own: more uploads than one tenant may send in so short a time.
+        patch.setattr("hetero.encrypted_stages.GatewaySettings", partial(GatewaySettings, uploads_per_second=0))
+        with serve_marked(str(encoder), Settings(encrypted=(head,)), governance) as made:
+            assert made is not None
+            yield made
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
-"""An attack on vectors that left a client: which words did the text have?
+"""Attacks on vectors that left a client: which words did the text have, and which of some known texts was it?
 
-The attacker knows other texts with their clean vectors, and how much noise there is: ridge regression from vector to
-words with the noise as its penalty, the best linear guess there is. Chance is guessing the commonest word always.
+For words the attacker knows other texts with their clean vectors, and how much noise there is: ridge regression from
+vector to words with the noise as its penalty, the best linear guess there is. Chance is guessing the commonest word
+always. For texts he knows every one that it may have been: the nearest is the likeliest, and no attack does better.
 """
 
 from collections import Counter
@@ -17,6 +18,8 @@ from privacy.mechanisms.vectors import noise_multiplier_for
 #: Words that are guessed are in so many of the attacker's texts at least, and in no more than this share of them.
 LEAST_TEXTS, MOST_SHARE = 20, 0.02
 DELTA = 1e-6
+#: Texts that the second attack chooses among, and how often each is sent.
+CANDIDATES, SENDINGS = 512, 8
 Texts = tuple[Sequence[str], FloatArray]
 
 
@@ -46,6 +49,22 @@ def measure_inversion(known: Texts, attacked: Texts, epsilons: Sequence[float]) 
         noised = mechanism.release(attacked[1]).astype(np.float32)
         found.append(Inversion(epsilon, _recovered(known[1], ours, noised, theirs, deviation), chance))
     return found
+
+
+def measure_identification(candidates: FloatArray, epsilons: Sequence[float]) -> list[Inversion]:
+    """How often the attacker tells which of the `candidates`, vectors [N, D] of known texts, one noised vector is."""
+    unit = candidates / np.linalg.norm(candidates, axis=1, keepdims=True)
+    sent, found = np.tile(np.arange(len(unit)), SENDINGS), []
+    for epsilon in epsilons:
+        noised = GaussianVectors(1.0, noise_multiplier_for(epsilon, DELTA)).release(unit[sent])
+        found.append(Inversion(epsilon, float(((noised @ unit.T).argmax(axis=1) == sent).mean()), 1 / len(unit)))
+    return found
+
+
+def usual_words(texts: Sequence[str], count: int) -> list[str]:
+    """The words that most texts have, as texts of one word."""
+    counts = Counter(word for text in texts for word in set(text.lower().split()) if word.isalpha())
+    return [word for word, _ in counts.most_common(count)]
 
 
 def _vocabulary(texts: Sequence[str]) -> dict[str, int]:

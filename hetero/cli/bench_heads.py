@@ -32,6 +32,7 @@ def heads(
 ) -> None:
     """Measure what each mechanism leaves of a classifier on a model's vectors; delta is 1e-6."""
     from hetero.bench.head_accuracy import AccuracyTrial, Split
+    from hetero.bench.inversion import CANDIDATES, measure_identification, usual_words
     from hetero.head_training import embed_all, read_rows
 
     epsilons = tuple(epsilon or (1.0, 4.0, 8.0))
@@ -40,12 +41,28 @@ def heads(
     with only_results_on_stdout() if as_json else nullcontext(), work_progress("measuring") as tell:
         with running(model, settings) as runtime:
             splits = [Split(part, embed_all(runtime, part.texts, tell)) for part in rows]
+            words = embed_all(runtime, usual_words(rows[0].texts, CANDIDATES), tell)
         trial = AccuracyTrial(model, splits[0], splits[1])
         lines, attacks = list(trial.run(epsilons, tell)), trial.inversion(epsilons)
+        known = {
+            "sentences": measure_identification(splits[1].vectors[:CANDIDATES], epsilons),
+            "single words": measure_identification(words, epsilons),
+        }
         if as_json:
-            print_json({"accuracy": [asdict(line) for line in lines], "inversion": [asdict(one) for one in attacks]})
+            told = {name: [asdict(one) for one in each] for name, each in known.items()}
+            document = {"accuracy": [asdict(line) for line in lines], "inversion": [asdict(one) for one in attacks]}
+            print_json({**document, "identification": told})
             return
     _show(lines, attacks, epsilons)
+    _show_known(known, epsilons)
+
+
+def _show_known(known: "dict[str, list[Inversion]]", epsilons: tuple[float, ...]) -> None:
+    made = table("which of the known texts it was", *(f">epsilon {epsilon:g}" for epsilon in epsilons))
+    for name, attacks in known.items():
+        made.add_row(name, *(f"{one.recovered:.2%} ({one.recovered / one.chance:.1f} times chance)" for one in attacks))
+    out().print()
+    out().print(made)
 
 
 def _show(lines: "list[Accuracy]", attacks: "list[Inversion]", epsilons: tuple[float, ...]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hetero.bench.head_accuracy import Accuracy, AccuracyTrial, Split
-from hetero.bench.inversion import measure_inversion
+from hetero.bench.inversion import measure_identification, measure_inversion, usual_words
 from hetero.head_training import Rows
 
 WIDTH = 12
@@ -46,3 +46,15 @@ def test_words_are_told_from_clean_vectors_and_not_from_noised_ones() -> None:
     clean, noised = measure_inversion(texts(6000), texts(2000), (1.0,))
     assert clean.recovered > 0.95
     assert noised.recovered < 3 * max(noised.chance, 0.01)
+
+
+def test_known_text_is_told_from_a_weakly_noised_vector_alone() -> None:
+    candidates = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    strong, weak = measure_identification(candidates, (0.1, 200.0))
+    assert strong.chance == 1 / 64
+    assert strong.recovered < 4 * strong.chance
+    assert weak.recovered > 0.95
+
+
+def test_usual_words_are_those_of_most_texts() -> None:
+    assert usual_words(["a dog", "the cat 7", "dog dog", "dog a"], 2) == ["dog", "a"]

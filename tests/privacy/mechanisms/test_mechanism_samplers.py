@@ -51,8 +51,7 @@ def test_randomised_response_has_its_distribution() -> None:
 
 def test_exponential_mechanism_has_its_distribution() -> None:
     mechanism = BoundedTokens(2.0, 1.3)
-    # The highest, one between, and one at the bound: more of them would only take longer.
-    scores = bound_logits(np.array([1.0, 0.2, np.nan]), mechanism.clip)
+    scores = bound_logits(np.array([1.0, 0.2, -0.7, -9.0, np.nan]), mechanism.clip)
     wanted = selection_probabilities(scores, mechanism.checked_scale)
     assert passes_chi_square(lambda count: exact.select_many(scores, mechanism.checked_scale, count), wanted)
 

@@ -6,12 +6,12 @@ speed is the bound.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hetero.engine.requests import Event as EngineEvent
 from hetero.engine.requests import Failed
@@ -62,6 +62,22 @@ class _Watch:
         self.ended.set()
 
 
+class Waited(Protocol):
+    """One request that will end, with an error or without."""
+
+    error: HeteroError | None
+    ended: Event
+
+
+def wait_for_all(requests: Iterable[Waited]) -> None:
+    """Until every one has ended. Raises the first one's error, or HeteroError where one takes too long."""
+    for request in requests:
+        if not request.ended.wait(TIMEOUT_SECONDS):
+            raise HeteroError(f"a request of the benchmark did not end within {TIMEOUT_SECONDS:.0f} seconds")
+        if request.error:
+            raise request.error
+
+
 def decode_once(
     runtime: "Runtime", load: Load, number: int = 0, prompt_of: Callable[[int], tuple[int, ...]] | None = None
 ) -> float:
@@ -76,11 +92,7 @@ def decode_once(
         place = number * load.concurrency + index
         prompt = prompt_of(place) if prompt_of else _prompt(runtime, load.prompt_tokens, place)
         runtime.submit(f"bench-{number}-{index}", prompt, sampling, watch.take)
-    for watch in watches:
-        if not watch.ended.wait(TIMEOUT_SECONDS):
-            raise HeteroError(f"a request of the benchmark did not end within {TIMEOUT_SECONDS:.0f} seconds")
-        if watch.error:
-            raise watch.error
+    wait_for_all(watches)
     return _steady_rate([watch.arrivals for watch in watches])
 
 

@@ -10,7 +10,7 @@ from statistics import median
 from threading import Event
 from typing import TYPE_CHECKING
 
-from hetero.bench.decode import TIMEOUT_SECONDS, Load, decode_once
+from hetero.bench.decode import Load, decode_once, wait_for_all
 from hetero.engine.requests import Event as EngineEvent
 from hetero.engine.requests import Failed
 from hetero.engine.settings import EngineStats
@@ -133,9 +133,5 @@ def _complete_all(runtime: "Runtime", requests: Sequence[tuple[tuple[int, ...], 
     answers = [_Answer() for _ in requests]
     for number, ((prompt, sampling), answer) in enumerate(zip(requests, answers, strict=True)):
         runtime.submit(f"same-{number}", prompt, sampling, answer.take)
-    for answer in answers:
-        if not answer.ended.wait(TIMEOUT_SECONDS):
-            raise HeteroError(f"a request of the benchmark did not end within {TIMEOUT_SECONDS:.0f} seconds")
-        if answer.error:
-            raise answer.error
+    wait_for_all(answers)
     return [answer.token_ids for answer in answers]

@@ -15,7 +15,7 @@ import numpy as np
 from hetero.batch import FloatArray
 from hetero.errors import ModelError
 from hetero.exits.identity import weights_digest
-from hetero.exits.storage import CARD, FORMAT, HEADS, REPORT, exits_folder
+from hetero.exits.storage import CARD, FORMAT, HEADS, REPORT, check_same_model, exits_folder
 from hetero.models.config import DecoderConfig
 from hetero.models.json_file import read_json
 
@@ -120,9 +120,4 @@ def _check(model: Path, card: DraftCard, config: DecoderConfig) -> None:
         ("hidden size", card.hidden_size, config.hidden_size),
         ("weights", card.weights, weights_digest(model)),
     )
-    for what, trained, found in pairs:
-        if trained != found:
-            raise ModelError(
-                f"the exits beside {model} belong to another model: {what} {trained} where this one has {found};"
-                " train them again with `hetero train-exits`"
-            )
+    check_same_model(model, pairs)

@@ -4,6 +4,7 @@ Knows files and checks them: heads of another model are refused. What heads comp
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -125,6 +126,12 @@ def check_card(model: Path, card: ExitCard, config: EncoderConfig) -> None:
         ("labels", ", ".join(card.labels), ", ".join(config.labels)),
         ("weights", card.weights, weights_digest(model)),
     )
+    check_same_model(model, pairs)
+
+
+def check_same_model(model: Path, pairs: Iterable[tuple[str, object, object]]) -> None:
+    """`pairs`: what is compared, as the exits were trained on it, as the model has it. Raises ModelError at the first
+    difference."""
     for what, trained, found in pairs:
         if trained != found:
             raise ModelError(

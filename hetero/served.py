@@ -17,7 +17,8 @@ from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
 from hetero.prompts import Prompt
 from hetero.types import ModelInfo, SamplingParams
-from placement.types import Device, Plan
+from placement.encrypted import at_client
+from placement.types import Device, EncryptedStage, Plan
 
 
 class Model(Protocol):
@@ -48,11 +49,12 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model, its name ("": as it was asked for), and heads by their names."""
+    """A model, its name ("": as it was asked for), heads by their names, and its layers on ciphertexts."""
 
     model: Model
     served_name: str = ""
     heads: Mapping[str, Head] = field(default_factory=dict)
+    encrypted: tuple[EncryptedStage, ...] = ()
 
     @property
     def name(self) -> str:
@@ -63,6 +65,13 @@ class Served:
         """The model as clients see it; a head's labels stand for those that the model has not."""
         info = self.model.info
         return replace(info, name=self.name, labels=self.labels)
+
+    @property
+    def plan(self) -> Plan:
+        """The model's plan, and what follows it on ciphertexts; blocks that do not run here are the client's."""
+        plan = self.model.plan
+        stages = plan.stages or ((at_client(self.model.info.block_count),) if self.encrypted else ())
+        return replace(plan, stages=stages, encrypted=self.encrypted)
 
     @property
     def labels(self) -> tuple[str, ...]:

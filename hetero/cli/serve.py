@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hetero.governance import Governance
     from hetero.served import Served
     from hetero.server.tls import ServerTls
+    from placement.types import EncryptedStage
 
 Port = Annotated[int | None, typer.Option("--grpc-port", help="0 takes a free one.", show_default="50051")]
 Host = Annotated[str | None, typer.Option("--grpc-host", help="Where to listen.", show_default="127.0.0.1")]
@@ -80,12 +81,12 @@ def serve(
             governance.require_model(settings.served_name or model)
         marked = stack.enter_context(_encrypted(model, settings, governance))
         serve_until_signal(
-            lambda: _served(model, settings, governance),
+            lambda: _served(model, settings, governance, marked.stages if marked else ()),
             settings=listening,
             governance=governance,
             encrypted=marked.service if marked else None,
             on_listening=ports.append,
-            on_serving=lambda served: _announce(f"{settings.grpc_host}:{ports[0]}", served, marked, as_json),
+            on_serving=lambda served: _announce(f"{settings.grpc_host}:{ports[0]}", served, as_json),
         )
 
 
@@ -115,17 +116,19 @@ def _encrypted(model: str, settings: Settings, governance: "Governance | None") 
 
 
 @contextmanager
-def _served(model: str, settings: Settings, governance: "Governance | None") -> "Iterator[Served]":
+def _served(
+    model: str, settings: Settings, governance: "Governance | None", encrypted: "tuple[EncryptedStage, ...]"
+) -> "Iterator[Served]":
     """The model running, with its heads; not running where the policy lets no text reach it."""
     from hetero.served import Served, VectorsOnly, load_heads
 
     name = settings.served_name or model
     heads = load_heads(settings.heads, model)
     if governance is not None and not governance.sees_texts(name):
-        yield Served(VectorsOnly(model), name, heads)
+        yield Served(VectorsOnly(model), name, heads, encrypted)
         return
     with running(model, settings, governance.confinement(name) if governance else None) as runtime:
-        yield Served(runtime, name, heads)
+        yield Served(runtime, name, heads, encrypted)
 
 
 def server_tls(settings: Settings) -> "ServerTls | None":
@@ -142,14 +145,14 @@ def server_tls(settings: Settings) -> "ServerTls | None":
     return ServerTls(settings.grpc_server_cert, settings.grpc_server_key, authority)
 
 
-def _announce(address: str, served: "Served", marked: "EncryptedStages | None", as_json: bool) -> None:
-    plan, stages = served.model.plan, marked.stages if marked else ()
+def _announce(address: str, served: "Served", as_json: bool) -> None:
+    plan = served.plan
     if as_json:
-        encrypted = {"encrypted": [encrypted_document(stage) for stage in stages]} if stages else {}
+        encrypted = {"encrypted": [encrypted_document(stage) for stage in plan.encrypted]} if plan.encrypted else {}
         print_json({"address": address, "model": served.name, "plan": plan_document(plan)} | encrypted)
         return
     out().print(f"{served.name} on {plan_line(plan)}" if plan.stages else f"{served.name}: {plan.reason}", markup=False)
-    for stage in stages:
+    for stage in plan.encrypted:
         out().print(f"{stage.layer} on ciphertexts: {format_encrypted(stage)}", markup=False)
     out().print(f"serving gRPC on {address}; Ctrl-C ends it", markup=False)
     out().file.flush()

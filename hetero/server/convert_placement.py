@@ -2,7 +2,7 @@
 
 from hetero.backends.base import SliceReport
 from hetero.v1 import placement_pb2 as wire
-from placement.types import Device, DeviceKind, Plan, Stage
+from placement.types import Device, DeviceKind, EncryptedStage, Plan, Stage
 
 _DEVICE_KINDS = {
     DeviceKind.CPU: wire.DEVICE_KIND_CPU,
@@ -13,11 +13,13 @@ _FROM_DEVICE_KIND = {value: key for key, value in _DEVICE_KINDS.items()}
 
 
 def plan_to_wire(plan: Plan) -> wire.Plan:
-    return wire.Plan(stages=[_stage_to_wire(stage) for stage in plan.stages], reason=plan.reason)
+    encrypted = [_encrypted_to_wire(stage) for stage in plan.encrypted]
+    return wire.Plan(stages=[_stage_to_wire(stage) for stage in plan.stages], reason=plan.reason, encrypted=encrypted)
 
 
 def plan_from_wire(plan: wire.Plan) -> Plan:
-    return Plan(tuple(_stage_from_wire(stage) for stage in plan.stages), plan.reason)
+    encrypted = tuple(_encrypted_from_wire(stage) for stage in plan.encrypted)
+    return Plan(tuple(_stage_from_wire(stage) for stage in plan.stages), plan.reason, encrypted)
 
 
 def _stage_to_wire(stage: Stage) -> wire.Stage:
@@ -34,6 +36,30 @@ def _stage_to_wire(stage: Stage) -> wire.Stage:
 def _stage_from_wire(stage: wire.Stage) -> Stage:
     predicted = stage.predicted_seconds if stage.HasField("predicted_seconds") else None
     return Stage(device_from_wire(stage.device), stage.engine, stage.first, stage.last, stage.precision, predicted)
+
+
+def _encrypted_to_wire(stage: EncryptedStage) -> wire.EncryptedStage:
+    return wire.EncryptedStage(
+        device=device_to_wire(stage.device),
+        layer=stage.layer,
+        parameters=stage.parameters,
+        predicted_seconds=stage.predicted_seconds,
+        client_seconds=stage.client_seconds,
+        sent_bytes=stage.sent_bytes,
+        answered_bytes=stage.answered_bytes,
+    )
+
+
+def _encrypted_from_wire(stage: wire.EncryptedStage) -> EncryptedStage:
+    return EncryptedStage(
+        device_from_wire(stage.device),
+        stage.layer,
+        stage.parameters,
+        stage.predicted_seconds if stage.HasField("predicted_seconds") else None,
+        stage.client_seconds if stage.HasField("client_seconds") else None,
+        stage.sent_bytes if stage.HasField("sent_bytes") else None,
+        stage.answered_bytes if stage.HasField("answered_bytes") else None,
+    )
 
 
 def device_to_wire(device: Device) -> wire.Device:

@@ -81,9 +81,9 @@ class Servicer(HeteroServiceServicer):
         return convert.model_to_wire(self._ready().info)
 
     async def GetPlan(self, request: wire.GetPlanRequest, context: Context) -> wire.GetPlanResponse:
-        runtime = self._ready().model
-        reports = [report_to_wire(report) for report in runtime.reports]
-        return wire.GetPlanResponse(plan=plan_to_wire(runtime.plan), reports=reports)
+        served = self._ready()
+        reports = [report_to_wire(report) for report in served.model.reports]
+        return wire.GetPlanResponse(plan=plan_to_wire(served.plan), reports=reports)
 
     async def ListDevices(self, request: wire.ListDevicesRequest, context: Context) -> wire.ListDevicesResponse:
         return wire.ListDevicesResponse(devices=[device_to_wire(device) for device in self._ready().model.devices()])

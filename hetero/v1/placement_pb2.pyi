@@ -60,13 +60,33 @@ class Stage(_message.Message):
     predicted_seconds: float
     def __init__(self, device: _Optional[_Union[Device, _Mapping]] = ..., engine: _Optional[str] = ..., first: _Optional[int] = ..., last: _Optional[int] = ..., precision: _Optional[str] = ..., predicted_seconds: _Optional[float] = ...) -> None: ...
 
+class EncryptedStage(_message.Message):
+    __slots__ = ("device", "layer", "parameters", "predicted_seconds", "client_seconds", "sent_bytes", "answered_bytes")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    device: Device
+    layer: str
+    parameters: str
+    predicted_seconds: float
+    client_seconds: float
+    sent_bytes: int
+    answered_bytes: int
+    def __init__(self, device: _Optional[_Union[Device, _Mapping]] = ..., layer: _Optional[str] = ..., parameters: _Optional[str] = ..., predicted_seconds: _Optional[float] = ..., client_seconds: _Optional[float] = ..., sent_bytes: _Optional[int] = ..., answered_bytes: _Optional[int] = ...) -> None: ...
+
 class Plan(_message.Message):
-    __slots__ = ("stages", "reason")
+    __slots__ = ("stages", "reason", "encrypted")
     STAGES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ENCRYPTED_FIELD_NUMBER: _ClassVar[int]
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
     reason: str
-    def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., reason: _Optional[str] = ...) -> None: ...
+    encrypted: _containers.RepeatedCompositeFieldContainer[EncryptedStage]
+    def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., reason: _Optional[str] = ..., encrypted: _Optional[_Iterable[_Union[EncryptedStage, _Mapping]]] = ...) -> None: ...
 
 class SliceReport(_message.Message):
     __slots__ = ("engine", "engine_version", "device", "precision", "weight_bytes", "kv_bytes", "compile_seconds")

@@ -13,7 +13,7 @@ from hetero.server.convert_placement import plan_from_wire, plan_to_wire, report
 from hetero.streams import Ending
 from hetero.types import Chunk, ClassScores, FinishReason, ModelInfo, SamplingParams, Timings, TokenLogprob
 from hetero.v1 import inference_pb2 as wire
-from placement.types import Device, DeviceKind, Plan, Stage
+from placement.types import Device, DeviceKind, EncryptedStage, Plan, Stage
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 counts = st.integers(0, 2**31 - 1)
@@ -55,7 +55,11 @@ devices = st.builds(
     id_tuples,
 )
 stages = st.builds(Stage, devices, texts, counts, counts, texts, st.none() | reals)
-plans = st.builds(Plan, st.lists(stages, min_size=1, max_size=3).map(tuple), texts)
+measured = [st.none() | reals, st.none() | reals, st.none() | sizes, st.none() | sizes]
+sealed = st.builds(EncryptedStage, devices, texts, texts, *measured)
+plans = st.builds(
+    Plan, st.lists(stages, min_size=1, max_size=3).map(tuple), texts, st.lists(sealed, max_size=2).map(tuple)
+)
 models = st.builds(
     ModelInfo,
     texts,

@@ -10,7 +10,7 @@ Devices that are alike in both tables count as one type of which some are used, 
 All states of one number of stages are filled together, which keeps the work inside a few large array operations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placement.chain_tables import ChainStage, ChainTables, alike_devices
+from placement.room import least_by_length, longest, room_left
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,8 +44,8 @@ class ChainSearch:
     """One run of the programme over `tables`; `join` is np.add or np.maximum.
 
     Only plans worth less than `upper` are looked for. With `count` only plans of exactly so many stages are; without
-    it, of up to `most`, and of more stages only where they are worth less than those of fewer. What a state still needs
-    at least, were every device free again, rules most states out.
+    it, of up to `most`, and of more stages only where they are worth less than those of fewer. Most states are left out
+    for what they still need at least, were every device free again, or how few blocks the other devices can take.
     """
 
     def __init__(
@@ -67,10 +68,13 @@ class ChainSearch:
         self.link[~off & np.array([[len(members) == 1] for members in self.types])] = np.inf
         if join is np.maximum:
             self.stage[self.stage >= upper] = np.inf
-        self.reach = self._reach()
-        self.remaining = self._remaining()
+        self.longest = longest(least_by_length(self.stage), upper)
+        self.deepest = min(tables.device_count, tables.block_count, count or most or tables.block_count)
         self.levels: list[_Level] = []
-        self._fill(min(tables.device_count, tables.block_count, count or most or tables.block_count))
+        if self._room([[0] * len(self.types)])[0] >= tables.block_count:
+            self.reach = self._reach()
+            self.remaining = self._remaining()
+            self._fill()
 
     def value(self, count: int) -> float:
         """The best value of a plan of exactly `count` stages; inf if there is none, or none that is looked for."""
@@ -109,9 +113,13 @@ class ChainSearch:
             least[:, boundary] = self.join(self.link[:, :, boundary], following).min(axis=1)
         return least
 
-    def _fill(self, max_stages: int) -> None:
+    def _room(self, used: Sequence[Sequence[int]]) -> Ints:
+        """Blocks that the stages still to come can take at most, by state."""
+        return room_left(self.longest, used, [len(members) for members in self.types], self.deepest - len(self.levels))
+
+    def _fill(self) -> None:
         self._add_level(*self._start())
-        while len(self.levels) < max_stages:
+        while len(self.levels) < self.deepest:
             used, before = self._states(self.levels[-1])
             if not any(used):
                 break
@@ -123,6 +131,10 @@ class ChainSearch:
             self.upper = min(self.upper, self.value(len(self.levels)))
         value = self.levels[-1].value
         hopeless = np.asarray(self.join(value, self.remaining[:, None]) >= self.upper * (1 + 1e-9))
+        needed = self.tables.block_count - self._room([state for states in used for state in states])
+        for kind, states in enumerate(used):
+            own, needed = needed[: len(states), None], needed[len(states) :]
+            hopeless[kind, : len(states)] |= np.arange(value.shape[2]) < own
         value[:, :, :-1][hopeless[:, :, :-1]] = np.inf
 
     def _start(self) -> tuple[_Used, Ints, Floats]:

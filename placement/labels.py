@@ -138,7 +138,7 @@ def _stages(label: _Label | None) -> Iterator[LaneStage]:
 
 def _remaining(tables: LaneTables) -> Floats:
     """[D, L+1]: the least that must follow a stage that ends at a boundary on a device."""
-    reduced = tables.reduced()
+    reduced = tables.reduced
     blocks = reduced.block_count
     least = np.full((reduced.device_count, blocks + 1), np.inf)
     least[:, blocks] = reduced.link[:-1, -1, -1]

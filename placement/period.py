@@ -14,6 +14,7 @@ from placement.costs import Metric
 from placement.evaluation import LaneStage
 from placement.labels import SLACK, Resource
 from placement.lane_tables import LaneTables
+from placement.room import least_total
 
 _MOST_STEPS = 60
 
@@ -39,8 +40,11 @@ class PeriodSearch:
     def __init__(self, question: PeriodQuestion, upper: float) -> None:
         self.question, self.period, self.floor = question, upper, upper
         self.exact = True
+        self._last: tuple[float, LaneTables] | None = None
         self.plans: tuple[tuple[LaneStage, ...], ...] = ()
-        self._simpler = question.load.least(np.maximum, count=question.count, upper=upper, most=question.most)
+        self._simpler: Sequence[tuple[LaneStage, ...]] = ()
+        if question.load.floor(question.count or question.most) < upper and self._may_stay(upper, upper):
+            self._simpler = question.load.least_largest(count=question.count, upper=upper, most=question.most)
         if self._simpler:
             self.floor = self._largest(self._simpler[0])
             self._run(upper)
@@ -69,6 +73,8 @@ class PeriodSearch:
         """
         asked = self.question
         upper = self.period * asked.in_flight if np.isfinite(self.period) else float("inf")
+        if not self._may_stay(cap, self.period):
+            return float("inf")
         found = solve_bounded(self._capped(cap), asked.resources, count=asked.count, upper=upper, most=asked.most)
         if found.stages is None:
             return float("inf")
@@ -79,12 +85,22 @@ class PeriodSearch:
             self.plans, self.period = (found.stages, *self._simpler[1:]), period
         return stays
 
+    def _may_stay(self, cap: float, period: float) -> bool:
+        """Whether a bound leaves it open that a plan of so many stages stays short enough for a shorter period."""
+        asked = self.question
+        if asked.count is None or not np.isfinite(asked.in_flight * period):
+            return True
+        return least_total(self._capped(cap).by_length, asked.count) < asked.in_flight * period
+
     def _capped(self, cap: float) -> LaneTables:
+        if self._last is not None and self._last[0] == cap:
+            return self._last[1]
         load, residence = self.question.load.metric, self.question.residence
         limit = min(cap, np.finfo(float).max)  # what is forbidden has an infinite load
         stage = np.where(load.stage <= limit, residence.stage, np.inf)
         link = np.where(load.link <= limit, residence.link, np.inf)
-        return LaneTables(self.question.load.device_of_lane, Metric(stage, link))
+        self._last = cap, LaneTables(self.question.load.device_of_lane, Metric(stage, link))
+        return self._last[1]
 
     def _largest(self, stages: Sequence[LaneStage]) -> float:
         """The largest load of any stage or link of a plan."""

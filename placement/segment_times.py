@@ -12,6 +12,8 @@ segment that was measured whole is predicted as measured. Knows neither devices 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,23 +114,39 @@ def fit_parts(
     `sizes[k]` is how large block k is beside the usual one. Least squares of relative errors with nothing negative;
     where the segments leave the parts undecided, equal blocks and small ends are preferred.
     """
+    design = _design(tuple(ranges), tuple(sizes))
+    values = np.maximum(np.array(seconds, dtype=float), 1e-12)
+    weighted = np.concatenate([design.rows / values[:, None], design.preferences / values.max()])
+    found = _non_negative(weighted, len(values))
+    misfit = float(np.abs(design.rows @ found / values - 1).max())
+    interior = np.cumsum(found[:-2]).tolist()
+    return StageParts(
+        (0.0, *design.knots),
+        (_overhead(design.knots, interior), *interior),
+        float(found[-2]),
+        float(found[-1]),
+        max(LEAST_ERROR, relative_error, misfit) + (0.0 if design.reaches else _BEYOND_ERROR),
+        True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Design:
+    """What a fit of one set of segments has of their ranges alone; `reaches` half of the blocks at least."""
+
+    knots: tuple[float, ...]
+    rows: Floats
+    preferences: Floats
+    reaches: bool
+
+
+@lru_cache(maxsize=256)
+def _design(ranges: tuple[tuple[int, int], ...], sizes: tuple[float, ...]) -> _Design:
     prefix = np.concatenate([[0.0], np.cumsum(sizes)])
     counts = [float(prefix[last] - prefix[first]) for first, last in ranges]
     knots = sorted(set(np.round(counts, 9).tolist()))
     rows = np.array([_row(r, c, knots, len(sizes)) for r, c in zip(ranges, counts, strict=True)])
-    values = np.maximum(np.array(seconds, dtype=float), 1e-12)
-    found = _non_negative(rows / values[:, None], np.ones(len(rows)), _preferences(knots, float(values.max())))
-    misfit = float(np.abs(rows @ found / values - 1).max())
-    interior = np.cumsum(found[: len(knots)])
-    overhead = _overhead(knots, interior)
-    return StageParts(
-        (0.0, *knots),
-        (overhead, *map(float, interior)),
-        float(found[-2]),
-        float(found[-1]),
-        max(LEAST_ERROR, relative_error, misfit) + (_BEYOND_ERROR if knots[-1] < 0.5 * prefix[-1] else 0.0),
-        True,
-    )
+    return _Design(tuple(knots), rows, _preferences(knots), knots[-1] >= 0.5 * prefix[-1])
 
 
 def _row(blocks: tuple[int, int], count: float, knots: Sequence[float], block_count: int) -> Floats:
@@ -137,29 +155,28 @@ def _row(blocks: tuple[int, int], count: float, knots: Sequence[float], block_co
     return np.array([*reached, float(blocks[0] == 0), float(blocks[1] == block_count)])
 
 
-def _preferences(knots: Sequence[float], scale: float) -> Floats:
-    """Weak rows that are zero where all blocks are alike and the ends cost nothing."""
+def _preferences(knots: Sequence[float]) -> Floats:
+    """Weak rows that are zero where all blocks are alike and the ends cost nothing; to be divided by a usual time."""
     rows = np.zeros((len(knots) + 1, len(knots) + 2))
     for k in range(1, len(knots)):
-        rows[k - 1, k] = 1e-3 / scale
-        rows[k - 1, 0] = -1e-3 / scale * (knots[k] - knots[k - 1]) / knots[0]
-    rows[-2, -2] = rows[-1, -1] = 1e-4 / scale
+        rows[k - 1, k] = 1e-3
+        rows[k - 1, 0] = -1e-3 * (knots[k] - knots[k - 1]) / knots[0]
+    rows[-2, -2] = rows[-1, -1] = 1e-4
     return rows
 
 
-def _non_negative(rows: Floats, target: Floats, preferences: Floats) -> Floats:
+def _non_negative(rows: Floats, measured: int) -> Floats:
+    """Least squares of ones for the first rows, which are `measured`, and of zeros for the others."""
     from scipy.optimize import nnls
 
-    stacked = np.vstack([rows, preferences])
-    found, _ = nnls(stacked, np.concatenate([target, np.zeros(len(preferences))]))
-    return np.asarray(found)
+    return np.asarray(nnls(rows, np.arange(len(rows)) < measured)[0])
 
 
-def _overhead(knots: Sequence[float], interior: Floats) -> float:
+def _overhead(knots: Sequence[float], interior: Sequence[float]) -> float:
     """What the first slope leaves at no blocks at all; nothing where only one number of blocks was measured."""
     if len(knots) == 1:
         return 0.0
-    return max(0.0, float(interior[0]) - knots[0] * _slope(knots[:2], interior[:2].tolist()))
+    return max(0.0, interior[0] - knots[0] * _slope(knots[:2], interior[:2]))
 
 
 def _slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
@@ -172,6 +189,6 @@ def _padded(size: float, shapes: Sequence[float]) -> float:
 
 def error_of(surfaces: Sequence[Surface], tokens: float, context: float) -> float:
     """How far repeats lay apart, and more where a size was not measured."""
-    spread = float(np.median([surface.by_tokens.relative_spread for surface in surfaces]))
+    spread = median(surface.by_tokens.relative_spread for surface in surfaces)
     beyond = not all(surface.static_shapes or surface.covers(tokens, context) for surface in surfaces)
     return spread + (_BEYOND_ERROR if beyond else 0.0)

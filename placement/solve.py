@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count as counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from placement.bounded import BoundedPlan, solve_bounded
 from placement.constraints import RefusalReason
@@ -25,6 +26,8 @@ from placement.period import PeriodQuestion, PeriodSearch
 from placement.problem import Bounds, Objective
 from placement.steps import batch_of
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
 class Solution:
@@ -37,9 +40,12 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What one search is of: devices left out, pairs that slow each other down, a number of stages (None: any)."""
+    """What one search is of: devices left out, pairs that slow each other down, a number of stages (None: any).
 
-    forbidden: Mask
+    `penalty` is infinite where a stage is forbidden, else 0.
+    """
+
+    penalty: Floats
     absent: frozenset[int]
     pairs: frozenset[tuple[int, int]]
     count: int | None
@@ -68,7 +74,7 @@ class Solver:
         """
         free, out = frozenset(lifted), frozenset(absent)
         bounds = Bounds() if RefusalReason.BOUND in free else bounds
-        case = _Case(self._forbidden(free), out, frozenset(), None, self._most_stages(free))
+        case = _Case(self._penalty(free), out, frozenset(), None, self._most_stages(free))
         best = Solution((), upper, upper)
         for count in self._counts(objective, bounds, case.most):
             found = self._branch(objective, bounds, replace(case, count=count), best.value)
@@ -79,13 +85,12 @@ class Solver:
                 best = Solution((*best.plans, *found.plans), best.value, proven)
         return best if best.plans else Solution((), float("inf"), float("inf"))
 
-    def _forbidden(self, lifted: frozenset[RefusalReason]) -> Mask:
-        places = self.costs.block_count + 1
-        mask = np.zeros((len(self.costs.lanes), places, places), dtype=bool)
+    def _penalty(self, lifted: frozenset[RefusalReason]) -> Floats:
+        penalty = np.zeros((len(self.costs.lanes), *[self.costs.block_count + 1] * 2))
         for reason, refused in self.masks.items():
             if reason not in lifted:
-                mask |= refused
-        return mask
+                penalty[refused] = np.inf
+        return penalty
 
     def _most_stages(self, lifted: frozenset[RefusalReason]) -> int:
         most = min(len(self.costs.devices), self.costs.block_count)
@@ -172,7 +177,9 @@ class Solver:
 
     def _tables(self, case: _Case, metric: Metric, load: Metric, cap: float) -> LaneTables:
         """The metric with what the case forbids, and stages and links of more load than `cap`, made infinite."""
-        stage = np.where(case.forbidden | (load.stage > cap), np.inf, metric.stage)
+        stage = metric.stage + case.penalty
+        if np.isfinite(cap):
+            stage[load.stage > cap] = np.inf
         stage[np.isin(self.device_of, list(case.absent))] = np.inf
         return LaneTables(self.device_of, Metric(stage, np.where(load.link > cap, np.inf, metric.link)))
 

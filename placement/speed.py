@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from placement.choose import choose
-from placement.problem import ModelShape, Objective, PlacementProblem, Traffic
+from placement.problem import ModelShape, Objective, PlacementProblem, Power, Traffic
 from placement.profiles import HOST, Fingerprint, LinkTime, Phase, Profile, SegmentTime
 from placement.replan import plans_for_losses
 from placement.types import Device, DeviceKind, Layer
@@ -33,7 +33,8 @@ def unlike_problem(
         tuple(each for name in names for each in _segments(rng, name, blocks)),
         tuple(_links(rng, names)),
     )
-    return PlacementProblem(ModelShape(layers), fleet, profile, traffic, objective)
+    power = Power({name: float(rng.uniform(50, 300)) for name in names}, 1e-9)
+    return PlacementProblem(ModelShape(layers), fleet, profile, traffic, objective, power=power)
 
 
 def _segments(rng: np.random.Generator, name: str, blocks: int) -> Iterator[SegmentTime]:
@@ -83,6 +84,8 @@ def _questions(blocks: int, devices: int) -> Iterator[tuple[str, Callable[[], ob
     steady = Traffic(concurrency=16, batch_sequences=2)
     for name, traffic, objective in (
         ("choose, latency", alone, Objective.LATENCY),
+        ("choose, time to first token", alone, Objective.FIRST_TOKEN),
+        ("choose, energy", alone, Objective.ENERGY),
         ("choose, throughput, batches of 2", steady, Objective.THROUGHPUT),
         ("choose, throughput, 16 requests over all stages", busy, Objective.THROUGHPUT),
     ):

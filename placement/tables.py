@@ -84,7 +84,14 @@ def fit_link(table: TimeTable) -> LinkCost:
     """
     if len(table.sizes) < 2:
         raise ProfileError("a link needs measurements at two sizes or more; measure it again with `hetero profile`")
-    sizes, seconds = np.array(table.sizes), np.array(table.seconds)
-    beta, alpha = np.polyfit(sizes, seconds, 1, w=1.0 / np.maximum(seconds, 1e-9))
-    beta = max(float(beta), 1e-15)
-    return LinkCost(max(float(alpha), 0.0), 1.0 / beta)
+    weights = [max(seconds, 1e-9) ** -2 for seconds in table.seconds]
+    size, second = _mean(table.sizes, weights), _mean(table.seconds, weights)
+    # The line through the weighted mean with the slope of least squares.
+    apart = [each - size for each in table.sizes]
+    together = _mean([a * (b - second) for a, b in zip(apart, table.seconds, strict=True)], weights)
+    beta = together / _mean([a * a for a in apart], weights)
+    return LinkCost(max(second - beta * size, 0.0), 1.0 / max(beta, 1e-15))
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)

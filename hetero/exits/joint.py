@@ -5,7 +5,6 @@ torch; writes nothing (`export.py` does).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from hetero.batch import LongArray
 from hetero.exits.network import ExitingEncoder, Rows, like_lengths
-from hetero.exits.training import Tell, Trained, check_depths, finished, labelled_loss
+from hetero.exits.training import Tell, check_depths, labelled_loss
 from hetero.models.config import EncoderConfig
 
 _BATCH = 32
@@ -23,27 +22,18 @@ _WARM_UP_SHARE = 0.1
 _DROPOUT = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Joint:
-    """The network as trained, for evaluation, and its heads."""
-
-    network: ExitingEncoder
-    trained: Trained
-
-
 def train_jointly(
     folder: Path,
     config: EncoderConfig,
     rows: Rows,
-    held_out: Rows,
     labels: LongArray,
     classes: int,
     depths: Sequence[int],
     tell: Tell,
     epochs: int = 3,
     seed: int = 0,
-) -> Joint:
-    """Fine-tune the encoder in `folder` with heads at `depths` on labelled texts.
+) -> ExitingEncoder:
+    """The encoder in `folder`, fine-tuned with heads at `depths` on labelled texts; the last head learned with it.
 
     Raises ModelError or InvalidRequestError.
     """
@@ -64,7 +54,7 @@ def train_jointly(
             done += 1
             tell(done, steps, f"epoch {epoch + 1}: {float(right[-1]) / seen:.1%} right")
     network.eval().requires_grad_(False)
-    return Joint(network, finished(network, held_out))
+    return network
 
 
 def _step(network: ExitingEncoder, rows: Rows, targets: Tensor, optimiser: torch.optim.Optimizer) -> Tensor:

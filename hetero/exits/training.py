@@ -71,11 +71,6 @@ def train_heads(
         first = len(batches) + index * epochs
         head = _fit(pooled[index], teacher, epochs, _telling(tell, first, whole, f"exit {depth}"))
         network.heads[index] = head
-    return finished(network, held_out)
-
-
-def finished(network: ExitingEncoder, held_out: Rows) -> Trained:
-    """The trained heads, and what they say of texts that they were not trained on."""
     seen = observe(network, held_out)
     return Trained(network.frozen_heads(), tuple(float(share) for share in seen.agreement().mean(axis=0)), seen)
 

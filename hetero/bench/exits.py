@@ -79,12 +79,13 @@ def measure_exits(
         tell(f"round {number} of {rounds}, batch {batch}")
         # Every other round backwards, so that drift of the machine favours none.
         order = range(4) if number % 2 else range(3, -1, -1)
-        passes = {index: _run(*kinds[index], texts, batch) for index in order}
+        passes = {index: run_texts(*kinds[index], texts, batch) for index in order}
         found.append([passes[index] for index in range(4)])
     return _rates(found[1:], labels, batch)
 
 
-def _run(runtime: Runtime, choice: AdaptiveChoice | None, texts: Sequence[str], batch: int) -> Pass:
+def run_texts(runtime: Runtime, choice: AdaptiveChoice | None, texts: Sequence[str], batch: int) -> Pass:
+    """All texts once; audits that they leave behind run after the clock has stopped."""
     size = batch * _BATCHES_A_CALL
     waiting: deque[Vectors] = deque()
     done: list[Vectors] = []

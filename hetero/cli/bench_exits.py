@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Data = Annotated[Path, typer.Option("--data", help="Texts that calibration has not seen.", metavar="FILE.tsv")]
 Batch = Annotated[list[int] | None, typer.Option("--batch", min=1, help="Texts of a batch; several: 8.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=0, help="How often each is measured in turn; 0: no times.")]
+OffRounds = Annotated[int, typer.Option("--off-rounds", min=0, help="Rounds of requests that ask no exit.")]
 Splits = Annotated[int, typer.Option("--splits", min=0, help="Random splits to test certificates on; 0: none.")]
 Svg = Annotated[Path | None, typer.Option("--svg", help="Write the curve here.", metavar="FILE.svg")]
 _SIZES, _EPSILONS, _DELTA = (300, 500, 1000), (0.01, 0.02), 0.1
@@ -29,6 +30,7 @@ def exits(
     data: Data,
     batch: Batch = None,
     rounds: Rounds = 5,
+    off_rounds: OffRounds = 0,
     splits: Splits = 0,
     svg: Svg = None,
     plan: options.Plan = None,
@@ -46,8 +48,10 @@ def exits(
     settings = read_settings(config, {"plan": plan, "precision": precision, "address": address})
     with only_results_on_stdout() if as_json else nullcontext(), status() as tell:
         document: dict[str, Any] = {"texts": len(texts)}
-        if rounds:
-            document["rates"] = [_rates(model, settings, texts, size, rounds, tell) for size in batch or [8]]
+        if rounds or off_rounds:
+            document["rates"] = [
+                _rates(model, settings, texts, size, (rounds, off_rounds), tell) for size in batch or [8]
+            ]
         if splits or svg:
             document |= _figures(model, settings, texts, splits, tell)
         if svg:
@@ -70,15 +74,20 @@ def _start(model: str, settings: "Settings", exits: Any, batch: int) -> "Runtime
 
 
 def _rates(
-    model: str, settings: "Settings", texts: "LabelledTexts", batch: int, rounds: int, tell: Any
+    model: str, settings: "Settings", texts: "LabelledTexts", batch: int, rounds: tuple[int, int], tell: Any
 ) -> dict[str, Any]:
     from hetero.bench.exits import measure_exits
+    from hetero.bench.exits_off import measure_off
 
     with ExitStack() as stack:
         plain = stack.enter_context(_start(model, settings, "off", batch))
         exiting = stack.enter_context(_start(model, settings, "auto", batch))
         labels = None if texts.labels is None else texts.labels.tolist()
-        found = asdict(measure_exits(plain, exiting, texts.texts, labels, batch, rounds, tell))
+        found: dict[str, Any] = {"batch": batch}
+        if rounds[1]:
+            found["off"] = asdict(measure_off(plain, exiting, texts.texts, batch, rounds[1], tell))
+        if rounds[0]:
+            found |= asdict(measure_exits(plain, exiting, texts.texts, labels, batch, rounds[0], tell))
         told = exiting.stats().exits
         return found | {"status": asdict(told) if told else None}
 
@@ -122,17 +131,23 @@ def _drawing(curve: dict[str, list[dict[str, float]]]) -> str:
 
 
 def _show(document: dict[str, Any]) -> None:
-    if "rates" in document:
+    rates = [rate for rate in document.get("rates", ()) if "speedup" in rate]
+    if rates:
         made = table(">batch", ">without heads/s", ">with exits/s", ">speed-up", ">switched off", ">differ", ">depth")
-        for rate in document["rates"]:
+        for rate in rates:
             numbers = [rate[name] for name in ("full_texts_per_second", "exit_texts_per_second")]
             made.add_row(
                 str(rate["batch"]), *(f"{number:.0f}" for number in numbers), f"{rate['speedup']:.2f}",
                 f"{rate['off_ratio']:.3f}", f"{rate['disagreement']:.2%}", f"{rate['mean_depth']:.2f}",
             )  # fmt: skip
         out().print(made)
-        for rate in document["rates"]:
+        for rate in rates:
             out().print(_remark(rate), markup=False)
+    for rate in document.get("rates", ()):
+        if "off" in rate:
+            off = rate["off"]
+            words = f"of the rate without exits, mean of {len(off['ratios'])} rounds, standard error"
+            out().print(f"batch {rate['batch']}, switched off: {off['ratio']:.3f} {words} {off['standard_error']:.3f}")
     for row in document.get("splits", ()):
         out().print(
             f"{row['bound']}: epsilon {row['epsilon']:g}, {row['samples']} samples: {row['violated']} of"

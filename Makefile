@@ -39,15 +39,16 @@ demo: $(VENV)/.installed-demo
 
 # What starts no Ray runs on two cores at once; what does has the machine to itself.
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not ray and not slow" --ignore=tests/test_architecture.py $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -q -m "ray or slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not ray" --ignore=tests/test_architecture.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m ray $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy
-	$(BIN)/python scripts/generate_stubs.py --check
-	$(BIN)/python -m pytest -q tests/test_architecture.py
+	@# Types take one core a minute; the rest is checked on the other one meanwhile.
+	$(BIN)/mypy & types=$$!; \
+	$(BIN)/python scripts/generate_stubs.py --check && $(BIN)/python -m pytest -q tests/test_architecture.py; rest=$$?; \
+	wait $$types && exit $$rest
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hetero.cli.main import run
+from hetero.cluster import Cluster
 
 ROOT = Path(__file__).parents[3]
 Done = subprocess.CompletedProcess[str]
@@ -43,5 +44,19 @@ def hetero() -> Callable[..., Done]:
             text=True,
             timeout=timeout,
         )
+
+    return command
+
+
+@pytest.fixture
+def here(ray_cluster: Cluster, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run `hetero` in this process, on the test run's own Ray: what a command says, without the minute that starting
+    Python and Ray for each costs. That commands start and end a Ray of their own is shown by others."""
+
+    def command(*arguments: object) -> Done:
+        capfd.readouterr()
+        given = [str(argument) for argument in arguments]
+        code = run(given)
+        return Done(given, code, *capfd.readouterr())
 
     return command

@@ -195,32 +195,32 @@ def test_wrong_arguments_are_refused(
 
 
 @pytest.mark.ray
-def test_measured_profile_is_used_by_plan_and_by_a_run(hetero: Hetero, stories260k: Path, tmp_path: Path) -> None:
-    environment = {"HETERO_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
+def test_measured_profile_is_used_by_plan_and_by_a_run(
+    here: Hetero, stories260k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HETERO_CACHE", str(tmp_path))
     flags = ("--device", "cpu", "--engine", "torch", "--budget-seconds", 1, "--json")
-    measured = hetero("profile", stories260k, *flags, **environment)
+    measured = here("profile", stories260k, *flags)
     assert measured.returncode == 0, measured.stderr
     document = json.loads(measured.stdout)
     assert document["left_out"] == ["cpu/torch@fp32, segments"]
     assert Profile.load(Path(document["file"])).block_count == 5
 
-    completed = hetero(
-        "generate", stories260k, "--plan", "auto", "--prompt", "Once", "--max-tokens", 8, "--json", **environment
-    )
+    completed = here("generate", stories260k, "--plan", "auto", "--prompt", "Once", "--max-tokens", 8, "--json")
     assert completed.returncode == 0, completed.stderr
     assert "cpu alone" in completed.stderr
     (stage,) = json.loads(completed.stdout)["run"]["stages"]
     assert stage["stage"] == "cpu/torch@fp32:0-5"
     assert stage["predicted_seconds"] > 0 and stage["measured_seconds"] > 0
 
-    shown = json.loads(hetero("plan", stories260k, "--json", **environment).stdout)
+    shown = json.loads(here("plan", stories260k, "--json").stdout)
     assert shown["plan"] == "cpu/torch@fp32:0-5" and shown["figures"]["measured"]
     assert shown["last_run"]["stages"] == [stage]
 
 
 @pytest.mark.ray
-def test_device_that_is_not_there_is_not_measured(hetero: Hetero, stories260k: Path) -> None:
-    done = hetero("profile", stories260k, "--device", "tpu")
+def test_device_that_is_not_there_is_not_measured(here: Hetero, stories260k: Path) -> None:
+    done = here("profile", stories260k, "--device", "tpu")
     assert done.returncode == 2 and done.stdout == ""
     assert "there is no device 'tpu'; the devices here are: cpu" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -228,10 +228,16 @@ def test_device_that_is_not_there_is_not_measured(hetero: Hetero, stories260k: P
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_bench_plans_compares_predictions_with_measurements(hetero: Hetero, stories260k: Path, tmp_path: Path) -> None:
+def test_bench_plans_compares_predictions_with_measurements(
+    here: Hetero, stories260k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HETERO_CACHE", str(tmp_path))
+    # The budget is what all measurements may take; most of it is better left than used.
+    monkeypatch.setattr("hetero.profiling.measuring.MEASURING_SECONDS", (0.5, 0.5))
+    monkeypatch.setattr("hetero.profiling.measuring.DISTURBED_SPREAD", float("inf"))
     flags = ("--device", "cpu-core0", "--device", "cpu", "--engine", "torch", "--precision", "fp32", "--plans", 3)
     short = ("--rounds", 1, "--requests", 1, "--prompt-tokens", 16, "--output-tokens", 8, "--json")
-    done = hetero("bench", "plans", stories260k, *flags, *short, HETERO_CACHE=str(tmp_path), timeout=280)
+    done = here("bench", "plans", stories260k, *flags, *short)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert 3 <= len(document["rows"]) <= 4

@@ -1,5 +1,6 @@
 """Commands that start a runtime: real Ray actors, the real server, each as a user starts it."""
 
+import io
 import json
 import re
 import signal
@@ -73,6 +74,11 @@ def reference_ids(folder: Path, prompt: str, count: int) -> list[int]:
     return ids
 
 
+def typed(text: str) -> io.TextIOWrapper:
+    """A standard input that holds this text."""
+    return io.TextIOWrapper(io.BytesIO(text.encode()))
+
+
 @pytest.mark.npu
 def test_generate_over_three_stages_prints_all_that_is_promised(hetero: Hetero, stories260k: Path) -> None:
     flags = ("--plan", CUT, "--max-tokens", 64, "--json")
@@ -93,9 +99,12 @@ def test_generate_over_three_stages_prints_all_that_is_promised(hetero: Hetero, 
     assert document["timings"]["tokens_per_second"] > 0
 
 
-def test_generate_streams_plain_text_and_stops_before_the_stop_text(hetero: Hetero, stories260k: Path) -> None:
+def test_generate_streams_plain_text_and_stops_before_the_stop_text(
+    here: Hetero, stories260k: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flags = ("--plan", "cpu/torch:0-5", "--max-tokens", 40, "--stop", "She")
-    done = hetero("generate", stories260k, "--prompt", "-", *flags, stdin="Once upon a time")
+    monkeypatch.setattr(sys, "stdin", typed("Once upon a time"))
+    done = here("generate", stories260k, "--prompt", "-", *flags)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ", there was a little girl named Lily."
 
@@ -108,9 +117,9 @@ def test_generate_streams_plain_text_and_stops_before_the_stop_text(hetero: Hete
     ],
 )
 def test_generate_refuses_what_only_the_runtime_can_know(
-    hetero: Hetero, stories260k: Path, prompt: str, plan: str, said: str
+    here: Hetero, stories260k: Path, prompt: str, plan: str, said: str
 ) -> None:
-    done = hetero("generate", stories260k, "--plan", plan, "--prompt", prompt)
+    done = here("generate", stories260k, "--plan", plan, "--prompt", prompt)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -142,18 +151,20 @@ def test_serve_answers_refuses_its_port_to_another_and_ends_on_sigterm(hetero: H
         assert end(process, signal.SIGTERM) == (0, [])
 
 
-def test_chat_answers_every_line_and_obeys_commands(hetero: Hetero, stories260k: Path) -> None:
-    lines = "Once upon a time\n/help\n/reset\nThe cat\n/exit\n"
+def test_chat_answers_every_line_and_obeys_commands(
+    here: Hetero, stories260k: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", typed("Once upon a time\n/help\n/reset\nThe cat\n/exit\n"))
     flags = ("--plan", "cpu/torch:0-5", "--max-tokens", 8, "--temperature", 0)
-    done = hetero("run", stories260k, *flags, stdin=lines)
+    done = here("run", stories260k, *flags)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.strip().splitlines()) >= 2
     assert "/reset" in done.stderr
     assert "the conversation is forgotten" in done.stderr
 
 
-def test_embed_gives_a_vector_a_text(hetero: Hetero, minilm: Path) -> None:
-    done = hetero("embed", minilm, "--text", "a cat", "--text", "a kitten", "--plan", "cpu/torch:0-6", "--json")
+def test_embed_gives_a_vector_a_text(here: Hetero, minilm: Path) -> None:
+    done = here("embed", minilm, "--text", "a cat", "--text", "a kitten", "--plan", "cpu/torch:0-6", "--json")
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)["embeddings"]
     assert len(first) == 384
@@ -161,10 +172,13 @@ def test_embed_gives_a_vector_a_text(hetero: Hetero, minilm: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bench_decode_compares_two_plans_on_random_weights(hetero: Hetero, tmp_path: Path) -> None:
+def test_bench_decode_compares_two_plans_on_random_weights(
+    here: Hetero, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     flags = ("--random-config", "tiny", "--plan", "cpu/torch:0-4", "--vs", "cpu/torch:0-2,cpu/torch:2-4")
     small = ("--tokens", 8, "--rounds", 1, "--concurrency", 1, "--concurrency", 2, "--json")
-    done = hetero("bench", "decode", *flags, *small, XDG_CACHE_HOME=str(tmp_path))
+    done = here("bench", "decode", *flags, *small)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     one, two = document["plans"]

@@ -1,6 +1,7 @@
 """`hetero train-head` from texts to a head that classifies, and what it refuses."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hetero import Runtime
 from hetero.heads import load_head
 
+Done = subprocess.CompletedProcess[str]
 ANIMALS = ("dog", "cat", "horse", "cow", "sheep", "bird", "fish", "mouse")
 TOOLS = ("hammer", "saw", "drill", "wrench", "chisel", "plane", "file", "rasp")
 
@@ -34,14 +36,14 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.ray
 def test_train_head_writes_a_head_that_classifies(
-    files: tuple[Path, Path], tmp_path: Path, minilm: Path, hetero: Callable[..., object]
+    files: tuple[Path, Path], tmp_path: Path, minilm: Path, here: Callable[..., Done]
 ) -> None:
     folder = tmp_path / "head"
     arguments = ("--data", files[0], "--eval", files[1], "--output", folder, "--json", "--plan", "cpu/torch:0-6")
     private = ("--dp-epsilon", 8, "--dp-delta", 1e-3, "--epochs", 20, "--batch", 32)
-    done = hetero("train-head", minilm, *arguments, *private, timeout=280)
-    assert done.returncode == 0, done.stderr  # type: ignore[attr-defined]
-    said = json.loads(done.stdout)  # type: ignore[attr-defined]
+    done = here("train-head", minilm, *arguments, *private)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
     assert 7 < said["card"]["guarantee"]["epsilon"] <= 8
     assert said["accuracy"] > 0.6
     assert "differential privacy" in (folder / "README.md").read_text()

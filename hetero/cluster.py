@@ -129,6 +129,8 @@ def _prepare_environment(joining: bool) -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray runs actors at niceness 15, behind everything else on the machine; a stage is what the machine is for.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Ray prints to stdout when a worker dies, which `--json` cannot bear; that a stage was lost is told as an error.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     if not joining and not _token_is_there():

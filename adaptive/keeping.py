@@ -3,7 +3,7 @@
 Knows replayed inputs and costs in units of one block; knows no thresholds' promises (`certify.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -42,18 +42,35 @@ def keep_exits(
 
     Each exit kept pays for its head; an empty set is full depth.
     """
-    best = Kept((), float(seen.block_count), profile_of([seen.block_count] * len(seen), seen.block_count), 0.0)
+    full = Kept((), float(seen.block_count), profile_of([seen.block_count] * len(seen), seen.block_count), 0.0)
+    numbers = range(len(seen.depths))
+    found = kept_sets(policy, seen, numbers, head_blocks, most_disagreement, most_exits)
+    return min((full, *found), key=lambda kept: kept.cost_blocks)
+
+
+def kept_sets(
+    policy: ExitPolicy,
+    seen: Observations,
+    candidates: Sequence[int],
+    head_blocks: float,
+    most_disagreement: float,
+    most_exits: int = 3,
+) -> Iterator[Kept]:
+    """Every set of one to `most_exits` of the exits number `candidates` of which each pays, as `keep_exits` finds it.
+
+    Of thresholds within bounds the lowest is the cheapest wherever the blocks run, for no input then goes deeper.
+    """
     for size in range(1, most_exits + 1):
-        for exits in combinations(range(len(seen.depths)), size):
-            found = _at_best(policy, seen, exits, head_blocks, most_disagreement)
-            if found is not None and found.cost_blocks < best.cost_blocks:
-                best = found
-    return best
+        for exits in combinations(candidates, size):
+            found = kept_at(policy, seen, exits, head_blocks, most_disagreement)
+            if found is not None:
+                yield found
 
 
-def _at_best(
+def kept_at(
     policy: ExitPolicy, seen: Observations, exits: tuple[int, ...], head_blocks: float, most: float
 ) -> Kept | None:
+    """Just these exits at their cheapest threshold of a disagreement up to `most`; None where one does not pay."""
     scores = all_scores(policy, seen, exits)
     best: Kept | None = None
     depths = [seen.depths[index] for index in exits]

@@ -5,7 +5,7 @@ host through all stages and back. Knows no solver and no constraint.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,13 +13,21 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from placement.contention import contention_table
-from placement.lanes import LaneTimes, lane_memory, lanes_of
-from placement.link_times import link_times
+from placement.lanes import Lane, LaneTimes, lane_memory, lanes_of
+from placement.link_times import LinkTimes, link_times
 from placement.memory import memory_account
-from placement.problem import PlacementProblem
+from placement.problem import PlacementProblem, Traffic
 from placement.rooflines import roofline_of, weights_of
 from placement.segment_times import StageParts
-from placement.steps import Step, block_shares, boundary_bytes, decode_steps, prompt_steps
+from placement.steps import (
+    Step,
+    block_shares,
+    boundary_bytes,
+    decode_steps,
+    going_on,
+    head_shares,
+    prompt_steps,
+)
 from placement.types import Device
 
 Floats = NDArray[np.float64]
@@ -49,24 +57,30 @@ class Metric:
         return Metric(stage, link)
 
 
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """What measurements come to, whatever the traffic: links, lanes, the times of each, how large each block is."""
+
+    links: LinkTimes
+    lanes: tuple[Lane, ...]
+    times: tuple[LaneTimes, ...]
+    sizes: Floats
+
+
 class CostModel:
     """All costs of one problem; tables are made when they are first asked for."""
 
-    def __init__(self, problem: PlacementProblem) -> None:
+    def __init__(self, problem: PlacementProblem, fits: _Fits | None = None) -> None:
         self.problem = problem
         self.devices, self.model = problem.devices, problem.model
-        self.lanes = tuple(lanes_of(problem))
-        self.links = link_times(problem.devices, problem.profile)
-        weights = weights_of(self.model.layers, self.model.bytes_per_weight, self.model.head_bytes)
-        typical = sorted(layer.weight_bytes for layer in self.model.layers)[self.block_count // 2] or 1
-        self.sizes = np.array(
-            [layer.weight_bytes / typical if layer.weight_bytes else 1.0 for layer in self.model.layers]
-        )
-        rooflines = [roofline_of(device, problem.profile, weights) for device in self.devices]
-        self.times = [
-            LaneTimes(problem, lane, rooflines[lane.device], weights, self.sizes.tolist()) for lane in self.lanes
-        ]
+        self._fits = fits or _fit(problem)
+        self.links, self.lanes = self._fits.links, self._fits.lanes
+        self.times, self.sizes = self._fits.times, self._fits.sizes
         self._batched: dict[int, tuple[Metric, Metric]] = {}
+
+    def under(self, traffic: Traffic) -> "CostModel":
+        """The costs of other traffic; what was measured is not fitted again."""
+        return CostModel(replace(self.problem, traffic=traffic), self._fits)
 
     @property
     def block_count(self) -> int:
@@ -156,16 +170,42 @@ class CostModel:
         stage = np.where(np.tri(places, dtype=bool), np.inf, np.zeros((len(self.lanes), 1, 1)))
         link = np.zeros((len(self.devices) + 1, len(self.devices) + 1, places))
         for step in steps:
-            shares = self.sizes * block_shares(self.problem.traffic, step, self.block_count)
+            shares, calls = self._shares(step), self._calls(step)
             boundaries = self._boundary_shares(step)
             for index, times in enumerate(self.times):
-                _add_stages(stage[index], times.parts(step), shares, boundaries, step.times)
+                parts = times.parts(step)
+                _add_stages(stage[index], parts, shares, boundaries, step.times)
+                if calls is not None:
+                    stage[index] += step.times * parts.overhead_seconds * calls
             link += step.times * self.links.seconds(boundary_bytes(self.model, step)) * boundaries
         return Metric(stage, link)
+
+    def _shares(self, step: Step) -> Floats:
+        """[L] what each block's load is beside a usual block's: its size, who reaches it, and the head behind it."""
+        traffic, count = self.problem.traffic, self.block_count
+        return np.asarray(self.sizes * (block_shares(traffic, step, count) + head_shares(traffic, step, count)))
+
+    def _calls(self, step: Step) -> Floats | None:
+        """[L+1, L+1] calls of the engine beside a stage's first, an input: one behind each exit within the stage."""
+        if not self.problem.traffic.exits:
+            return None
+        before = np.concatenate([[0.0], np.cumsum(going_on(self.problem.traffic, step, self.block_count))])
+        return np.asarray(np.maximum(before[None, :-1] - before[1:, None], 0.0))
 
     def _boundary_shares(self, step: Step) -> Floats:
         """What crosses each boundary; what leaves early returns to the host all the same."""
         return np.append(block_shares(self.problem.traffic, step, self.block_count), 1.0)
+
+
+def _fit(problem: PlacementProblem) -> _Fits:
+    layers, model = problem.model.layers, problem.model
+    weights = weights_of(layers, model.bytes_per_weight, model.head_bytes)
+    typical = sorted(layer.weight_bytes for layer in layers)[len(layers) // 2] or 1
+    sizes = [layer.weight_bytes / typical if layer.weight_bytes else 1.0 for layer in layers]
+    rooflines = [roofline_of(device, problem.profile, weights) for device in problem.devices]
+    lanes = tuple(lanes_of(problem))
+    times = tuple(LaneTimes(problem, lane, rooflines[lane.device], weights, sizes) for lane in lanes)
+    return _Fits(link_times(problem.devices, problem.profile), lanes, times, np.array(sizes))
 
 
 def _add_stages(target: Floats, parts: StageParts, sizes: Floats, boundaries: Floats, times: float) -> None:

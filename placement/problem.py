@@ -4,7 +4,7 @@ Values and their checks; knows neither costs nor solving. `choose.choose(problem
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
@@ -46,6 +46,14 @@ class ModelShape:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitPoint:
+    """Where inputs may leave: after `depth` blocks. Looking costs `head_share` of the time of the block before it."""
+
+    depth: int
+    head_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """The requests to plan for: their expected lengths, how many at once, the longest that must fit.
 
@@ -57,7 +65,8 @@ class Traffic:
 
     `survival[k]` is the probability that a decoded token still needs block k (early exit); empty: all do. Those that
     left still cost `residual_load` of a block's time: 0 where they are dropped, 1 where every block runs all the same
-    (load = c * (S + (1 - S) * residual_load)).
+    (load = c * (S + (1 - S) * residual_load)). `exits` are where they leave. Inside a stage an exit parts the blocks
+    into two calls of the engine, and those that go on pay a stage's overhead again; where a stage ends it does not.
     """
 
     prompt_tokens: int = 128
@@ -68,6 +77,7 @@ class Traffic:
     batch_sequences: int | None = None
     survival: tuple[float, ...] = ()
     residual_load: float = 0.0
+    exits: tuple[ExitPoint, ...] = ()
 
     @property
     def longest_tokens(self) -> int:
@@ -197,3 +207,15 @@ def _check_traffic(problem: PlacementProblem) -> None:
     for share in (*traffic.survival, traffic.residual_load):
         if not 0 <= share <= 1:
             raise PlacementError(f"a survival probability or residual load is {share}; it must be within 0 and 1")
+    _check_exits(traffic.exits, problem.model.block_count)
+
+
+def _check_exits(exits: Sequence[ExitPoint], block_count: int) -> None:
+    depths = [point.depth for point in exits]
+    if depths != sorted(set(depths)) or not all(0 < depth < block_count for depth in depths):
+        raise PlacementError(
+            f"exits after {', '.join(map(str, depths))} blocks: they must rise and lie inside the {block_count} blocks"
+        )
+    for point in exits:
+        if not (math.isfinite(point.head_share) and point.head_share >= 0):
+            raise PlacementError(f"the head of the exit after {point.depth} blocks costs {point.head_share} of a block")

@@ -67,8 +67,11 @@ class Surface:
         if self.static_shapes:
             runs, tokens = math.ceil(tokens / self.by_tokens.sizes[-1]), _padded(tokens, self.by_tokens.sizes)
             context = _padded(context, self.contexts)
-        extra = self._per_context_token(tokens) * (context - self.context_tokens)
-        return runs * max(0.0, self.by_tokens.at(tokens) + extra)
+        usual, slope = self.by_tokens.at(tokens), self._per_context_token(tokens)
+        if self.context_tokens:
+            # What does not depend on the context is not below nothing, however noisy the slope.
+            slope = min(slope, usual / self.context_tokens)
+        return runs * (usual + slope * (context - self.context_tokens))
 
     def covers(self, tokens: float, context: float) -> bool:
         """Whether the size lies within what was measured (contexts: within twice)."""

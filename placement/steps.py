@@ -60,6 +60,26 @@ def block_shares(traffic: Traffic, step: Step, block_count: int) -> Floats:
     return np.asarray(survival + (1 - survival) * traffic.residual_load)
 
 
+def head_shares(traffic: Traffic, step: Step, block_count: int) -> Floats:
+    """[L] what the heads of exits add to the block before them, as parts of its load; prompts are not looked at."""
+    shares = np.zeros(block_count)
+    for point in traffic.exits if step.phase != "prefill" else ():
+        shares[point.depth - 1] = point.head_share * _survival(traffic, block_count)[point.depth - 1]
+    return shares
+
+
+def going_on(traffic: Traffic, step: Step, block_count: int) -> Floats:
+    """[L+1] by boundary: the inputs that go on behind an exit, as a part of all; 0 where there is no exit."""
+    shares = np.zeros(block_count + 1)
+    for point in traffic.exits if step.phase != "prefill" else ():
+        shares[point.depth] = _survival(traffic, block_count)[point.depth]
+    return shares
+
+
+def _survival(traffic: Traffic, block_count: int) -> tuple[float, ...]:
+    return traffic.survival or (1.0,) * block_count
+
+
 def boundary_bytes(model: ModelShape, step: Step) -> Floats:
     """[L+1] bytes of the message at every boundary: token ids in, hidden states between, tokens or vectors out."""
     rows = [layer.activation_bytes_per_token for layer in model.layers[:-1]]

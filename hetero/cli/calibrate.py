@@ -1,4 +1,7 @@
-"""`hetero calibrate`: how early an encoder may answer, at a promise, on the pipeline that will serve."""
+"""`hetero calibrate`: how early a model may answer, at a promise, on the pipeline that will serve.
+
+Knows encoders; a decoder's part is `calibrate_tokens.py`.
+"""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,9 +11,12 @@ import typer
 
 from adaptive.bounds import Bound
 from adaptive.measures import Measure
+from adaptive.modes import ExitMode
 from hetero.cli import options
+from hetero.cli.calibrate_tokens import calibrate_decoder
 from hetero.cli.output import file_progress, only_results_on_stdout, out, starting, table
 from hetero.cli.running import read_settings
+from hetero.cli.train_exits import read_depths
 from hetero.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -21,7 +27,11 @@ Name = TypeVar("Name", Bound, Measure)
 
 Data = Annotated[
     Path,
-    typer.Option("--data", help="Texts like those to come, one a line; labels are not needed.", metavar="FILE.tsv"),
+    typer.Option(
+        "--data",
+        help="Texts like those to come, one a line; labels are not needed. For a decoder: plain text.",
+        metavar="FILE",
+    ),
 ]
 Epsilon = Annotated[float, typer.Option("--epsilon", help="The share of answers that may differ from full depth's.")]
 Delta = Annotated[float, typer.Option("--delta", help="The chance that the promise is wrong.")]
@@ -32,6 +42,15 @@ MeasureName = Annotated[
     str | None, typer.Option("--measure", help="maximum, margin, entropy, patience, saturation, gate; None: the best.")
 ]
 MostExits = Annotated[int, typer.Option("--exits", min=1, help="Exits to keep at most.")]
+Mode = Annotated[str, typer.Option("--mode", help="For a decoder: skip or release.")]
+Sequences = Annotated[int, typer.Option("--sequences", min=1, help="For a decoder: completions that count.")]
+PromptTokens = Annotated[int, typer.Option("--prompt-tokens", min=1, help="For a decoder: tokens of each prompt.")]
+Tokens = Annotated[int, typer.Option("--tokens", min=1, help="For a decoder: tokens of each completion at most.")]
+
+At = Annotated[
+    str | None,
+    typer.Option("--at", help="Keep just the exits at these depths, as `hetero plan --choose-exits` names them."),
+]
 
 
 def calibrate(
@@ -42,6 +61,11 @@ def calibrate(
     bound: BoundName = "betting",
     measure: MeasureName = None,
     most_exits: MostExits = 3,
+    at: At = None,
+    mode: Mode = "skip",
+    sequences: Sequences = 400,
+    prompt_tokens: PromptTokens = 32,
+    tokens: Tokens = 64,
     plan: options.Plan = None,
     precision: options.Precision = None,
     address: options.Address = None,
@@ -53,6 +77,9 @@ def calibrate(
     from hetero.exits.making import encoder_config
     from hetero.exits.storage import check_card, read_card
     from hetero.exits.texts import read_texts_file
+    from hetero.exits.token_calibration import TokenWishes
+    from hetero.models.config import DecoderConfig
+    from hetero.models.config_reader import read_config
     from hetero.models.source import resolve
     from hetero.runtime import Runtime
 
@@ -62,13 +89,18 @@ def calibrate(
         _named(Bound, bound),
         None if measure is None else _named(Measure, measure),
         most_exits,
+        read_depths(at),
     )
     folder = resolve(model)
+    settings = read_settings(config, {"plan": plan, "precision": precision, "address": address})
+    if isinstance(read_config(folder), DecoderConfig):
+        asked = TokenWishes(_lossy(mode), epsilon, delta, sequences, prompt_tokens, tokens)
+        calibrate_decoder(model, data, asked, read_depths(at), settings, as_json)
+        return
     encoder = encoder_config(folder)
     check_card(folder, read_card(folder), encoder)
     texts = read_texts_file(data, encoder.labels).texts
     calibration.check_sample(len(texts), wishes)
-    settings = read_settings(config, {"plan": plan, "precision": precision, "address": address})
 
     def start(exits: tuple[int, ...]) -> "Runtime":
         with starting() as show:
@@ -85,6 +117,12 @@ def calibrate(
             print(report.text(), end="", flush=True)
         else:
             _show(report, path)
+
+
+def _lossy(name: str) -> ExitMode:
+    if name not in ("skip", "release"):
+        raise InvalidRequestError(f"the mode {name!r} needs no calibration or is not a decoder's; give skip or release")
+    return ExitMode(name)
 
 
 def _named(kind: type[Name], name: str) -> Name:

@@ -51,6 +51,14 @@ Survival = Annotated[
         " where the model's exits are calibrated.",
     ),
 ]
+ChooseExits = Annotated[
+    bool,
+    typer.Option("--choose-exits", help="Choose, together with the cuts, which of an encoder's exits to keep."),
+]
+Epsilon = Annotated[
+    float,
+    typer.Option("--epsilon", help="With --choose-exits: the share of answers that may differ from full depth's."),
+]
 Pareto = Annotated[
     str | None,
     typer.Option("--pareto", help="List the plans between the objective and this one that none beats in both."),
@@ -75,6 +83,8 @@ def plan(
     bound: BoundTexts = None,
     power: PowerTexts = None,
     survival: Survival = None,
+    choose_exits: ChooseExits = False,
+    epsilon: Epsilon = 0.01,
     pareto: Pareto = None,
     svg: Svg = None,
     policy: options.Policy = None,
@@ -106,6 +116,7 @@ def plan(
         power=tuple(power or ()),
         survival=survival,
         pareto=pareto,
+        exit_epsilon=epsilon if choose_exits else None,
     )
     with only_results_on_stdout() if as_json else nullcontext():
         found = answer(question)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hetero.automatic import asked_objective
 from hetero.cli.devices import find_devices
+from hetero.cli.plan_exits import Candidates, exit_candidates
 from hetero.cli.plan_goal import make_goal
 from hetero.cli.plan_question import Question
 from hetero.cli.profile import measure
@@ -53,6 +54,7 @@ class Answer:
 class _Model:
     folder: Path
     config: ModelConfig
+    candidates: Candidates | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,12 @@ def answer(question: Question) -> Answer:
     the reason.
     """
     folder = resolve(question.model)
-    model = _Model(folder, read_config(folder))
-    measured = None if question.survival else measured_survival(folder, model.config)
-    goal = make_goal(question, model.config, measured.weights if measured else ())
-    found = _answered(question, model, goal)
+    config = read_config(folder)
+    goal, candidates = make_goal(question, config), exit_candidates(question, folder, config)
+    measured = None if question.survival or candidates else measured_survival(folder, config)
+    if measured is not None:
+        goal = replace(goal, traffic=measured.applied(goal.traffic))
+    found = _answered(question, _Model(folder, config, candidates), goal)
     if measured is None or found.figures is None:
         return found
     return replace(found, note="; ".join(filter(None, (found.note, measured.account(format_plan(found.plan))))))
@@ -102,9 +106,13 @@ def _blocks(question: Question, model: _Model, goal: Goal, known: _Known) -> Ans
         plan = _simple(question, model, _trusted(known.devices, goal, model.config), None)
         return Answer(replace(plan, reason=f"{plan.reason}; {known.why}"), note=known.why)
     problem = make_problem(model.folder, model.config, known.devices, known.profile, goal)
-    choice = choose(problem)
-    pareto = pareto_choices(problem, objective_of(question.pareto)) if question.pareto else ()
     note = "" if known.profile else f"{known.why}; every time here is a guess"
+    if model.candidates is None:
+        choice = choose(problem)
+    else:
+        problem, choice, said = model.candidates.choose(problem)
+        note = "; ".join(filter(None, (note, said)))
+    pareto = pareto_choices(problem, objective_of(question.pareto)) if question.pareto else ()
     return Answer(choice.plan, choice.figures, choice, plans_for_losses(problem), known.run, note, pareto)
 
 

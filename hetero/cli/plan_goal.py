@@ -24,8 +24,8 @@ _BOUNDS = {
 }
 
 
-def make_goal(question: Question, config: ModelConfig, measured: Sequence[float] = ()) -> Goal:
-    """What the flags ask of the placer; `measured` is the survival where no flag names another.
+def make_goal(question: Question, config: ModelConfig) -> Goal:
+    """What the flags ask of the placer.
 
     Raises ConfigurationError or placement.PlanSyntaxError.
     """
@@ -38,12 +38,12 @@ def make_goal(question: Question, config: ModelConfig, measured: Sequence[float]
     objective = objective_of(question.objective)
     if objective is Objective.LATENCY:
         objective = asked_objective(question.settings.plan) or objective
-    traffic, cores = _traffic(question, config, measured), "all" if question.split_cpu else "measured"
+    traffic, cores = _traffic(question, config), "all" if question.split_cpu else "measured"
     power = Power(_numbers(question.power, "--power")) if question.power else None
     return Goal(objective, traffic, constraints, _bounds(question.bounds), power, cores)  # type: ignore[arg-type]
 
 
-def _traffic(question: Question, config: ModelConfig, measured: Sequence[float]) -> Traffic:
+def _traffic(question: Question, config: ModelConfig) -> Traffic:
     """Requests as the flags say, usual ones else. Raises ConfigurationError where they do not fit the context."""
     context = min(question.settings.context or config.max_context, config.max_context)
     usual = usual_traffic(context, question.concurrency, question.settings.max_batch_tokens)
@@ -60,7 +60,7 @@ def _traffic(question: Question, config: ModelConfig, measured: Sequence[float])
         question.concurrency,
         question.settings.context,
         usual.chunk_tokens,
-        survival=_survival(question.survival) or tuple(measured),
+        survival=_survival(question.survival),
     )
 
 

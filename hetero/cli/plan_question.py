@@ -8,7 +8,10 @@ from hetero.config import Settings
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The flags of `hetero plan`; `measure_seconds` is None where nothing is to be measured first."""
+    """The flags of `hetero plan`; `measure_seconds` is None where nothing is to be measured first.
+
+    `exit_epsilon`: exits are chosen with the cuts, for so much disagreement; None: they are not.
+    """
 
     model: str
     settings: Settings
@@ -25,9 +28,10 @@ class Question:
     power: tuple[str, ...] = ()
     survival: str | None = None
     pareto: str | None = None
+    exit_epsilon: float | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing was asked that the simple rule does not know."""
         asked = (self.pins, self.excluded, self.split_cpu, self.bounds, self.power, self.survival, self.pareto)
-        return self.objective == "latency" and not any(asked)
+        return self.objective == "latency" and not any(asked) and self.exit_epsilon is None

@@ -15,7 +15,7 @@ from adaptive.bounds import Bound
 from adaptive.certify import certification_floor, certify, sequence_bounds
 from adaptive.errors import CalibrationError
 from adaptive.fitting import best_measure, fit_policy, rank_measures
-from adaptive.keeping import Kept, keep_exits
+from adaptive.keeping import Kept, keep_exits, kept_at
 from adaptive.measures import Floats, Measure
 from adaptive.policy import ExitPolicy
 from adaptive.profile import profile_of
@@ -38,7 +38,8 @@ _STEPS = 200
 class Wishes:
     """What is to be certified: with confidence 1 - `delta` a disagreement of at most `epsilon`.
 
-    `measure` None takes the one that ranks best. At most `most_exits` exits are kept.
+    `measure` None takes the one that ranks best. At most `most_exits` exits are kept; just those at the depths `at`
+    where it names some, as a plan that was chosen with them has them.
     """
 
     epsilon: float = 0.01
@@ -46,6 +47,7 @@ class Wishes:
     bound: Bound = Bound.BETTING
     measure: Measure | None = None
     most_exits: int = 3
+    at: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +75,48 @@ def observe(
 
 
 def plan_exits(held_out: Observations, head_blocks: float, wishes: Wishes) -> Plan:
-    """Choose measure, exits and the thresholds to test, on texts that are no part of the certificate."""
+    """Choose measure, exits and the thresholds to test, on texts that are no part of the certificate.
+
+    Raises CalibrationError where exits are asked for at depths that have none, or that do not pay.
+    """
+    policy, aurocs = fitted_policy(held_out, wishes.measure)
+    kept = _kept(policy, held_out, head_blocks, wishes)
+    return Plan(policy, kept, grid(all_scores(policy, held_out, kept.exits), _STEPS), aurocs)
+
+
+def fitted_policy(
+    held_out: Observations, measure: Measure | None = None
+) -> tuple[ExitPolicy, dict[Measure, tuple[float, ...]]]:
+    """The policy by `measure`, or by the one that ranks best, and how each ranks."""
     policy = fit_policy(held_out)
     aurocs = rank_measures(policy, held_out)
-    measure = wishes.measure or best_measure(aurocs)
-    policy = ExitPolicy(measure, policy.depths, policy.temperatures, policy.gates)
-    most = max(_PLANNED_SHARE * wishes.epsilon, 1.5 / len(held_out))
-    kept = keep_exits(policy, held_out, head_blocks, most, wishes.most_exits)
-    return Plan(policy, kept, grid(all_scores(policy, held_out, kept.exits), _STEPS), aurocs)
+    return ExitPolicy(measure or best_measure(aurocs), policy.depths, policy.temperatures, policy.gates), aurocs
+
+
+def planned_disagreement(held_out: Observations, epsilon: float) -> float:
+    """What held-out texts may differ by where exits are chosen."""
+    return max(_PLANNED_SHARE * epsilon, 1.5 / len(held_out))
+
+
+def _kept(policy: ExitPolicy, held_out: Observations, head_blocks: float, wishes: Wishes) -> Kept:
+    most = planned_disagreement(held_out, wishes.epsilon)
+    if not wishes.at:
+        return keep_exits(policy, held_out, head_blocks, most, wishes.most_exits)
+    missing = sorted(set(wishes.at) - set(policy.depths))
+    if missing:
+        raise CalibrationError(f"there is no exit at {missing[0]}; there are some at {_listed(policy.depths)}")
+    numbers = tuple(policy.depths.index(depth) for depth in sorted(set(wishes.at)))
+    found = kept_at(policy, held_out, numbers, head_blocks, most)
+    if found is None:
+        raise CalibrationError(
+            f"of the exits at {_listed(wishes.at)} one does not pay for its head at a disagreement of"
+            f" {wishes.epsilon:g}; name others, or none, so that they are chosen"
+        )
+    return found
+
+
+def _listed(depths: Sequence[int]) -> str:
+    return ", ".join(map(str, depths))
 
 
 def losses_of(plan: Plan, seen: Observations) -> Floats:

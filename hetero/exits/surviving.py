@@ -3,7 +3,7 @@
 Knows the report beside the model; knows neither plans nor devices. Whatever does not fit counts as full depth.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaptive.errors import AdaptiveError
@@ -12,15 +12,25 @@ from hetero.errors import ModelError
 from hetero.exits.opening import read_stored_report
 from hetero.exits.storage import check_card, has_exits, read_card
 from hetero.models.config import EncoderConfig, ModelConfig
+from placement.problem import ExitPoint, Traffic
 
 
 @dataclass(frozen=True, slots=True)
 class Surviving:
-    """`weights`: for each block what its load is to be multiplied by. `partition`: the plan calibrated on."""
+    """`weights`: for each block what its load is to be multiplied by. `partition`: the plan calibrated on.
+
+    `head_blocks`: what looking at an exit costs, in blocks.
+    """
 
     weights: tuple[float, ...]
     exits: tuple[int, ...]
     partition: str
+    head_blocks: float
+
+    def applied(self, traffic: Traffic) -> Traffic:
+        """The traffic with these exits."""
+        points = tuple(ExitPoint(depth, self.head_blocks) for depth in self.exits)
+        return replace(traffic, survival=self.weights, exits=points)
 
     def account(self, partition: str) -> str:
         """In words, what figures of the plan `partition` count on, and whether the exits are certified there."""
@@ -44,4 +54,4 @@ def measured_survival(folder: Path, config: ModelConfig) -> Surviving | None:
     if report is None or not report.exits:
         return None
     mark = report.fingerprint
-    return Surviving(survival_weights(report.profile, mark.kv_rule), report.exits, mark.partition)
+    return Surviving(survival_weights(report.profile, mark.kv_rule), report.exits, mark.partition, report.head_blocks)

@@ -27,6 +27,7 @@ from placement import (
     parse_plan,
     predict,
 )
+from placement.problem import ExitPoint
 
 MEBIBYTE = 2**20
 EVERYTHING = frozenset({DataLabel.RAW_TOKENS})
@@ -291,6 +292,8 @@ def test_infeasible_names_the_constraint_to_lift(small, problem, said):
             "1 survival probabilities for 4 blocks",
         ),
         (lambda p: replace(p, traffic=Traffic(survival=(1, 1, 1, 1.5))), PlacementError, "must be within 0 and 1"),
+        (lambda p: replace(p, traffic=Traffic(exits=(ExitPoint(4),))), PlacementError, "lie inside the 4 blocks"),
+        (lambda p: replace(p, traffic=Traffic(exits=(ExitPoint(2, -1.0),))), PlacementError, "costs -1.0 of a block"),
         (
             lambda p: replace(p, bounds=Bounds(latency_seconds=float("nan"))),
             PlacementError,

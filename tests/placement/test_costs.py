@@ -9,7 +9,7 @@ from placement.constraints import Pin
 from placement.costs import CostModel
 from placement.evaluation import LaneStage, evaluate
 from placement.memory import memory_account
-from placement.problem import ModelShape, Power, Traffic
+from placement.problem import ExitPoint, ModelShape, Power, Traffic
 from placement.profiles import Contention, LinkTime, SegmentMemory, SegmentTime
 from placement.segment_times import fit_parts, make_surface
 from placement.steps import decode_steps, prompt_steps
@@ -97,6 +97,20 @@ def test_blocks_that_few_tokens_reach_cost_less(small):
     assert exits.first_token.stage[0, 1, 3] == pytest.approx(25e-3 * 2.5, rel=1e-3)
 
 
+def test_exit_costs_its_head_and_inside_a_stage_another_call(small):
+    traffic = replace(small.traffic, survival=(1.0, 1.0, 0.5, 0.25), exits=(ExitPoint(2, 0.1), ExitPoint(3, 0.2)))
+    base = CostModel(small)
+    costs = base.under(traffic)
+    # Blocks of 1 ms, a stage's overhead of 0.5 ms; the exit after 3 blocks is looked at by the half that reach it.
+    assert decode_seconds(costs, 0, 0, 2) == pytest.approx(2.1e-3 + 0.5e-3, rel=1e-3)
+    assert decode_seconds(costs, 0, 1, 3) == pytest.approx((1.1 + 0.6) * 1e-3 + (1 + 0.5) * 0.5e-3, rel=1e-3)
+    assert decode_seconds(costs, 0, 2, 3) == pytest.approx(0.6e-3 + 0.5 * 0.5e-3, rel=1e-3)
+    whole = 1e-3 * (1 + 1.1 + 0.6 + 0.25) + (1 + 0.5 + 0.25) * 0.5e-3 + 0.25 * 2e-3
+    assert decode_seconds(costs, 0, 0, 4) == pytest.approx(whole, rel=1e-3)
+    assert (costs.first_token.stage == base.first_token.stage).all()
+    assert (costs.token.stage == CostModel(replace(small, traffic=traffic)).token.stage).all()
+
+
 def test_long_prompt_is_chunks_that_see_ever_more_context():
     steps = prompt_steps(Traffic(1100, 10, chunk_tokens=512), encoder=False)
     assert [(step.tokens, step.context, step.times) for step in steps] == [(512, 256.0, 2.0), (76, 1024, 1.0)]
@@ -116,6 +130,12 @@ def test_surface_is_straight_in_tokens_and_in_context():
     assert surface.at(1, 50) == pytest.approx(1.5)
     # Attention reads the context once a row: three rows pay three times as much for it.
     assert surface.at(3, 50) == pytest.approx(2.0 + 3 * 0.5)
+
+
+def test_slope_of_a_disturbed_measurement_leaves_no_step_for_nothing():
+    surface = make_surface(times({(32, 32): 1.0, (128, 128): 12.0, (1024, 128): 40.0}), "a segment")
+    assert surface.at(512, 128) == pytest.approx(24.0)
+    assert surface.at(512, 32) == pytest.approx(24.0 / 4)
 
 
 def test_static_shapes_pay_for_padding_and_for_repeated_runs():

@@ -42,7 +42,8 @@ def test_plan_counts_on_the_calibrated_survival_and_says_so(
         document = json.loads(capfd.readouterr().out)
         seconds.append(document["figures"]["latency_seconds"])
         notes.append(document.get("note", ""))
-    assert seconds[0] == seconds[2] < seconds[1]
+    # Flags name no heads, which cost something.
+    assert seconds[2] <= seconds[0] < seconds[1]
     assert "with exits at" in notes[0] and "hetero calibrate" in notes[0] and "with exits" not in notes[1]
 
 

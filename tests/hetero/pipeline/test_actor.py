@@ -71,6 +71,10 @@ def test_actors_give_the_numbers_of_one_stage(
     assert [[i for i, _ in t.alternatives] for t in found] == [[i for i, _ in t.alternatives] for t in reference]
 
 
+def test_stages_run_at_the_driver_s_priority(three_stages: ActorPipeline) -> None:
+    assert {psutil.Process(pid).nice() for pid in three_stages.process_ids} == {psutil.Process().nice()}
+
+
 def test_batches_in_flight_come_out_in_order_around_an_error(three_stages: ActorPipeline, batch: MakeBatch) -> None:
     for number in range(12):
         three_stages.submit(batch(number, (1, 5), block=4000 if number == 5 else 4 * (number % 4)))

@@ -107,20 +107,24 @@ class Solver:
 
     def _branch(self, objective: Objective, bounds: Bounds, case: _Case, upper: float) -> Solution:
         """Best first over pairs of devices that slow each other down: without one, without the other, or with both."""
-        order, best = counter(), Solution((), upper, upper)
+        order, best, proven = counter(), Solution((), upper, upper), upper
         heap = [(0.0, next(order), case)]
         while heap:
             _, _, case = heapq.heappop(heap)
             found = self._search(objective, bounds, case, best.value)
             if not found.plans or found.value >= best.value:
+                proven = min(proven, found.proven)
                 continue
             true = evaluate(self.costs, found.plans[0])
             if true.meets(bounds) and true.of(objective) < best.value:
                 best = Solution(found.plans, true.of(objective), found.proven)
             ignored = true.of(objective) > found.value * SLACK or not true.meets(bounds)
-            for branch in self._branches(case, found.plans[0]) if ignored else ():
+            branches = list(self._branches(case, found.plans[0]) if ignored else ())
+            for branch in branches:
                 heapq.heappush(heap, (found.proven, next(order), branch))
-        return best
+            # What a search that ignored a pair proved is left to its branches, which prove more.
+            proven = proven if branches else min(proven, found.proven)
+        return Solution(best.plans, best.value, min(best.value, proven))
 
     def _branches(self, case: _Case, plan: tuple[LaneStage, ...]) -> Iterable[_Case]:
         used = [int(self.device_of[stage.lane]) for stage in plan]

@@ -51,10 +51,11 @@ _GUARANTEES = {
 class AdaptiveChoice:
     """What one request asks for: a mode, and the largest share of answers that may differ from full depth's.
 
-    `max_disagreement` None takes what the report certifies. Raises AdaptiveError where it is not between 0 and 1.
+    `mode` None takes the one that is served, `max_disagreement` None what the report certifies. Raises AdaptiveError
+    where that is not between 0 and 1.
     """
 
-    mode: ExitMode = ExitMode.TERMINATE
+    mode: ExitMode | None = None
     max_disagreement: float | None = None
 
     def __post_init__(self) -> None:

@@ -26,6 +26,8 @@ class RowSampling:
     above 0, the token is drawn by `privacy.mechanisms.BoundedTokens` of that clip and `temperature`, from the operating
     system's randomness, and nothing else of this counts. A first stage that has an exit head drafts up to `draft_limit`
     tokens after this row, as long as the exit's likeliest token has at least the probability `draft_confidence`.
+    With an `exit_threshold` above 0 the exit's token is taken as it is wherever its probability reaches that, and full
+    depth only says the others; of an `audited` row it says all, and what differs is told.
     """
 
     temperature: float = 0.0
@@ -40,6 +42,8 @@ class RowSampling:
     private_clip: float = 0.0
     draft_limit: int = 0
     draft_confidence: float = 0.0
+    exit_threshold: float = 0.0
+    audited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,8 @@ class SampledToken:
     """One sampled row: the id, its log-probability, and the most likely alternatives as (id, log-probability).
 
     `accepted`: the token was drafted and held, so that the row's next token follows it. `drafted`, on a row's last
-    token: how many drafts the row had.
+    token: how many drafts the row had. `exited`: an exit said it, and full depth was not heard; of an audited row
+    `differs` tells whether full depth would have said another.
     """
 
     token_id: int
@@ -123,6 +128,8 @@ class SampledToken:
     alternatives: tuple[tuple[int, float], ...] = ()
     accepted: bool = False
     drafted: int = 0
+    exited: bool = False
+    differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

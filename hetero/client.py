@@ -18,7 +18,7 @@ from hetero.client_receipts import Receipts, Serializable
 from hetero.errors import InvalidRequestError, UnavailableError
 from hetero.prompts import Prompt
 from hetero.server import convert
-from hetero.server.convert_adaptive import Choice, classify_request
+from hetero.server.convert_adaptive import Choice, choice_to_wire, classify_request
 from hetero.server.convert_budgets import budget_from_wire
 from hetero.server.convert_placement import device_from_wire, plan_from_wire, report_from_wire
 from hetero.server.request_id import REQUEST_ID_KEY
@@ -86,18 +86,9 @@ class Client:
         self._stub = HeteroServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
-    def generate(
-        self,
-        prompt: Prompt,
-        sampling: SamplingParams | None = None,
-        *,
-        timeout: float | None = None,
-        request_id: str | None = None,
-        nonce: str = "",
-        **options: Any,
-    ) -> Completion:
-        """The whole completion of `prompt`; see `stream`."""
-        return self.stream(prompt, sampling, timeout=timeout, request_id=request_id, nonce=nonce, **options).result()
+    def generate(self, prompt: Prompt, sampling: SamplingParams | None = None, **options: Any) -> Completion:
+        """The whole completion of `prompt`; options as for `stream`."""
+        return self.stream(prompt, sampling, **options).result()
 
     def stream(
         self,
@@ -107,19 +98,21 @@ class Client:
         timeout: float | None = None,
         request_id: str | None = None,
         nonce: str = "",
+        adaptive: Choice = None,
         **options: Any,
     ) -> CompletionStream:
         """The completion of `prompt` (text, token ids or messages), chunk by chunk; closing it cancels the request.
 
         `options` are fields of SamplingParams, laid over `sampling`. `timeout` (seconds) stands for the client's own;
         `request_id` is what the server's log shall call the request. Under a policy an identical request gets the same
-        answer for nothing; another `nonce` asks and pays for a fresh one. Raises InvalidRequestError,
-        PromptTooLongError, OverloadedError, CancelledRequestError, StageLostError or UnavailableError, under a policy
-        DeniedError and its like, most of them while reading.
+        answer for nothing; another `nonce` asks and pays for a fresh one. `adaptive`: what an exit may do.
+        Raises InvalidRequestError, PromptTooLongError, OverloadedError, CancelledRequestError, StageLostError or
+        UnavailableError, under a policy DeniedError and its like, most of them while reading.
         """
         asked = convert.sampling_to_wire(merge_options(sampling, options))
         request = wire.GenerateRequest(sampling=asked, nonce=nonce)
         convert.prompt_to_wire(prompt, request)
+        choice_to_wire(adaptive, request)
         metadata = self._metadata + (((REQUEST_ID_KEY, request_id),) if request_id else ())
         call = self._stub.Generate(request, timeout=timeout or self.timeout, metadata=metadata)
         return CompletionStream(self._items(call), lambda: cancel(call))

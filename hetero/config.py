@@ -29,7 +29,7 @@ class Settings(BaseModel):
     max_waiting: int = Field(256, ge=1)
     kv_blocks: int | None = Field(None, ge=1)
     threads: int = Field(0, ge=0)
-    exits: Literal["auto", "off", "verify"] = "auto"
+    exits: Literal["auto", "off", "verify", "release", "skip"] = "auto"
     draft_depth: int | None = Field(None, ge=1)
     address: str | None = None
     cache: Path | None = None

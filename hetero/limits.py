@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from adaptive.modes import ExitMode
 from hetero.backends.base import KvSpec
 from hetero.capacity import KvWishes, choose_kv
 from hetero.engine.settings import EngineSettings
 from hetero.errors import ConfigurationError
 from hetero.exits.drafting_heads import trained_depths
 from hetero.exits.opening import Wish
+from hetero.exits.token_exits import LOSSY
+from hetero.exits.token_opening import certified_depth
 from hetero.models.catalogue import describe_layers
 from hetero.models.config import DecoderConfig, ModelConfig
 from placement.types import Plan
@@ -15,6 +18,8 @@ from placement.types import Plan
 DEFAULT_CONTEXT_TOKENS = 4096
 #: How many tokens may be drafted in a step: of these the length is chosen that pays, and 0 is full depth alone.
 DRAFT_LENGTHS = (0, 2, 4, 7)
+#: With these a decoder's first stage has an exit.
+TOKEN_WISHES = ("verify", "release", "skip")
 _STORED_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -40,10 +45,13 @@ def choose_draft_depth(folder: Path, config: ModelConfig, plan: Plan, wish: Wish
 
     Raises ConfigurationError where drafts were wished for and cannot be, ModelError where exits are another model's.
     """
-    if wish != "verify":
+    decodes = isinstance(config, DecoderConfig)
+    if wish not in TOKEN_WISHES and not (wish == "observe" and decodes):
         return 0
     if not isinstance(config, DecoderConfig):
         raise ConfigurationError("exits draft and are verified for decoders; an encoder's stop: use `auto`")
+    if wish in LOSSY:
+        asked = certified_depth(folder, ExitMode(wish), asked)
     first, end = plan.stages[0].last, config.block_count
     trained = [each for each in trained_depths(folder, config) if each <= first]
     depth = asked or max(trained, default=first)

@@ -20,7 +20,7 @@ from hetero.batch import FloatArray
 from hetero.confinement import Confinement
 from hetero.describing import describe
 from hetero.encoding import Vectors, class_scores, submit_texts
-from hetero.engine.requests import Event, Failed, GenerateRequest, Sink
+from hetero.engine.requests import Event, Failed, GenerateRequest, Leaving, Sink
 from hetero.engine.settings import EngineStats
 from hetero.errors import InvalidRequestError, UnavailableError
 from hetero.exits.control import Limits
@@ -31,7 +31,7 @@ from hetero.prompts import Prompt, tokenize
 from hetero.starting import RuntimeSettings, start_parts
 from hetero.streams import CompletionStream, Ending
 from hetero.types import Chunk, ClassScores, Completion, ModelInfo, SamplingParams
-from hetero.validation import check_length, check_sampling, merge_options
+from hetero.validation import check_length, merge_options
 from placement.types import Device, Plan
 
 
@@ -99,26 +99,30 @@ class Runtime:
         self._closed = False
         atexit.register(self.close)
 
-    def generate(
-        self, prompt: Prompt, sampling: SamplingParams | None = None, *, timeout: float | None = None, **options: Any
-    ) -> Completion:
-        """The whole completion of `prompt`; see `stream`."""
-        return self.stream(prompt, sampling, timeout=timeout, **options).result()
+    def generate(self, prompt: Prompt, sampling: SamplingParams | None = None, **options: Any) -> Completion:
+        """The whole completion of `prompt`; options as for `stream`."""
+        return self.stream(prompt, sampling, **options).result()
 
     def stream(
-        self, prompt: Prompt, sampling: SamplingParams | None = None, *, timeout: float | None = None, **options: Any
+        self,
+        prompt: Prompt,
+        sampling: SamplingParams | None = None,
+        *,
+        timeout: float | None = None,
+        adaptive: AdaptiveChoice | None = None,
+        **options: Any,
     ) -> CompletionStream:
         """The completion of `prompt` (text, token ids or messages), chunk by chunk; closing it cancels the request.
 
         `options` are fields of SamplingParams, laid over `sampling`. `timeout` is in seconds. A completion that reaches
-        the context's end stops there, like one that reaches `max_tokens`.
+        the context's end stops there, like one that reaches `max_tokens`. `adaptive`: what an exit may do for it.
         Raises InvalidRequestError (PromptTooLongError) at once; while reading OverloadedError, StageLostError,
         CancelledRequestError.
         """
         chosen = merge_options(sampling, options)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         request_id = uuid.uuid4().hex
-        self.submit(request_id, self.tokenize(prompt), chosen, events.put, timeout)
+        self.submit(request_id, self.tokenize(prompt), chosen, events.put, timeout, adaptive)
         return CompletionStream(self._items(events), lambda: self.cancel(request_id))
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
@@ -168,17 +172,19 @@ class Runtime:
         sampling: SamplingParams,
         sink: Sink,
         deadline_seconds: float | None = None,
+        adaptive: AdaptiveChoice | Leaving | None = None,
     ) -> None:
         """Hand one request to the engine; `sink` gets its events on the engine's thread and must not block.
 
-        Raises InvalidRequestError, PromptTooLongError or OverloadedError; then the sink gets nothing.
+        `adaptive`: a request's choice; a `Leaving` is taken as it is, certified or not, for those who calibrate. Raises
+        InvalidRequestError, PromptTooLongError or OverloadedError; then the sink gets nothing.
         """
         self._check_open()
         parts = self._parts
-        check_sampling(sampling, parts.config.vocabulary_size)
         room = check_length(len(token_ids), parts.context_tokens)
         bounded = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        parts.engine.submit(GenerateRequest(request_id, token_ids, bounded, deadline_seconds), sink)
+        request = GenerateRequest(request_id, token_ids, bounded, deadline_seconds, parts.leaving(adaptive, sampling))
+        parts.engine.submit(request, sink)
 
     def cancel(self, request_id: str) -> None:
         """End a request: its blocks are free within one step. One that has ended already is left alone."""
@@ -224,14 +230,8 @@ class Runtime:
             if isinstance(event, Failed):
                 raise event.error
             if not isinstance(event, Chunk):
-                yield Ending(
-                    event.prompt_tokens,
-                    event.completion_tokens,
-                    event.finish_reason,
-                    event.timings,
-                    event.seed,
-                    self.plan,
-                )
+                counts = event.prompt_tokens, event.completion_tokens
+                yield Ending(*counts, event.finish_reason, event.timings, event.seed, self.plan)
                 return
             yield event
 

@@ -41,6 +41,7 @@ class Model(Protocol):
         sampling: SamplingParams,
         sink: Sink,
         deadline_seconds: float | None = None,
+        adaptive: AdaptiveChoice | None = None,
     ) -> None: ...
     def cancel(self, request_id: str) -> None: ...
     def submit_embedding(self, texts: Sequence[str]) -> Vectors: ...
@@ -134,6 +135,7 @@ class VectorsOnly:
         sampling: SamplingParams,
         sink: Sink,
         deadline_seconds: float | None = None,
+        adaptive: AdaptiveChoice | None = None,
     ) -> None:
         self._refuse()
 

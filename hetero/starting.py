@@ -8,14 +8,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaptive.modes import AdaptiveChoice
 from hetero.automatic import Proposal, asked_objective, propose
 from hetero.backends.base import ExitSpec, KvSpec
 from hetero.capacity import KvWishes
 from hetero.confinement import Confinement, check_trusted, sees_everything, trust_of
 from hetero.engine.engine import Engine
+from hetero.engine.requests import Leaving
 from hetero.exits.control import ExitControl
 from hetero.exits.opening import Wish, make_control, open_exits
-from hetero.limits import choose_cache, choose_context, choose_draft_depth, engine_settings
+from hetero.exits.token_exits import TokenExits
+from hetero.exits.token_opening import open_token_exits
+from hetero.limits import TOKEN_WISHES, choose_cache, choose_context, choose_draft_depth, engine_settings
 from hetero.models.config import ModelConfig
 from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
@@ -25,6 +29,7 @@ from hetero.placing import Goal, usual_traffic
 from hetero.planning import plan_model
 from hetero.probe import Running, settle
 from hetero.progress import Progress, ProgressCallback
+from hetero.types import SamplingParams
 from placement.constraints import Constraints, Trust
 from placement.problem import Objective
 from placement.types import Device, Plan
@@ -37,6 +42,7 @@ class RuntimeSettings:
     `cache` is the folder of profiles for a plan of ``auto``; None: the usual one. `confinement` is a policy's.
     `exits` are an encoder's: those that a calibration report allows, or none; `observe` looks at all and stops nowhere.
     With `verify` a decoder's blocks up to `draft_depth` draft and those after them verify; None: the first stage's.
+    With `release` and `skip` the exit's tokens are taken at its word; a request may choose another mode.
     """
 
     plan: str | Plan | None = None
@@ -59,9 +65,8 @@ class RuntimeSettings:
     @property
     def exits_allowed(self) -> Wish:
         """Under a policy that lets no request exit, none is there; and nothing drafts: its pace tells of the text."""
-        if self.confinement is None:
-            return self.exits
-        return self.exits if self.confinement.may_exit and self.exits != "verify" else "off"
+        free = self.confinement is None or (self.confinement.may_exit and self.exits not in TOKEN_WISHES)
+        return self.exits if free else "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,13 @@ class Parts:
     pipeline: Pipeline
     engine: Engine
     exits: ExitControl
+    token_exits: TokenExits | None
+
+    def leaving(self, choice: AdaptiveChoice | Leaving | None, sampling: SamplingParams) -> Leaving | None:
+        """What an exit may do for a request. Raises InvalidRequestError."""
+        if isinstance(choice, Leaving):
+            return choice
+        return self.token_exits.choose(choice, sampling) if self.token_exits else None
 
 
 def start_parts(model: str, settings: RuntimeSettings, tell: ProgressCallback, undo: ExitStack) -> Parts:
@@ -105,12 +117,14 @@ def start_parts(model: str, settings: RuntimeSettings, tell: ProgressCallback, u
         max_batch_tokens=settings.max_batch_tokens,
         max_waiting=settings.max_waiting,
     )
-    exits = make_control(folder, config, running.plan, running.pipeline.reports, settings.exits_allowed)
-    engine = Engine(running.pipeline, tokenizer, config, limits, exits)
+    deployed = (folder, config, running.plan, running.pipeline.reports, settings.exits_allowed)
+    exits, of_tokens = make_control(*deployed), open_token_exits(*deployed, limits.draft_depth)
+    engine = Engine(running.pipeline, tokenizer, config, limits, of_tokens or exits)
     undo.callback(engine.close)
     engine.start()
     tell(Progress("ready", f"{model} is ready"))
-    return Parts(folder, config, context_tokens, devices, running.plan, tokenizer, running.pipeline, engine, exits)
+    parts = (folder, config, context_tokens, devices, running.plan, tokenizer, running.pipeline, engine)
+    return Parts(*parts, exits, of_tokens)
 
 
 def _find_devices(settings: RuntimeSettings, tell: ProgressCallback, undo: ExitStack) -> tuple[Device, ...]:
@@ -190,10 +204,8 @@ def _run_plan(
     def start(plan: Plan) -> Running:
         wishes = KvWishes(settings.max_sequences, context_tokens, settings.kv_blocks, settings.kv_memory_bytes)
         kv = choose_cache(folder, config, plan, wishes)
-        extras = Extras(
-            _draft_depth(folder, config, plan, settings),
-            open_exits(folder, config, plan, settings.exits_allowed).spec,
-        )
+        depth = _draft_depth(folder, config, plan, settings)
+        extras = Extras(depth, open_exits(folder, config, plan, settings.exits_allowed).spec)
         return Running(plan, _start_pipeline(folder, plan, kv, extras, settings, tell), kv)
 
     if proposal.rival is None:

@@ -12,7 +12,7 @@ from hetero.batch import BatchResult
 from hetero.pipeline.base import TRACE, Control, Hidden, Message
 from hetero.wire_body import Body, Frame, WireError, pack, unpack
 
-VERSION = 2
+VERSION = 3
 MAGIC = b"hw"
 MAX_FRAME_BYTES = 1 << 30
 

@@ -28,8 +28,8 @@ from hetero.pipeline.base import WORDS, Control, Hidden, Message, unpack_traces
 from hetero.wire_encode import pack_answers, pack_encode, read_answers, read_encode
 
 INT64, INT32, FLOAT32 = np.dtype("<i8"), np.dtype("<i4"), np.dtype("<f4")
-SAMPLING = struct.Struct("<didddqqiiidd")
-TOKEN = struct.Struct("<qd??HI")
+SAMPLING = struct.Struct("<didddqqiiidddi")
+TOKEN = struct.Struct("<qd????HI")
 ALTERNATIVE = struct.Struct("<qd")
 DECODE, ENCODE, HIDDEN, TOKENS, VECTORS, ERROR, CONTROL, DRAFTED, EXITING, ANSWERS = range(1, 11)
 
@@ -94,7 +94,8 @@ def _bytes(array: LongArray | IntArray, dtype: np.dtype[np.int64] | np.dtype[np.
 def _pack_sampling(row: RowSampling) -> bytes:
     numbers = (row.temperature, row.top_k, row.top_p, row.min_p, row.repetition_penalty, row.seed, row.position)
     seen = -1 if row.seen is None else len(row.seen)
-    return SAMPLING.pack(*numbers, row.logprobs, seen, row.draft_limit, row.private_clip, row.draft_confidence)
+    exits = (row.draft_limit, row.private_clip, row.draft_confidence, row.exit_threshold, row.audited)
+    return SAMPLING.pack(*numbers, row.logprobs, seen, *exits)
 
 
 def _pack_result(result: BatchResult) -> Body:
@@ -116,7 +117,8 @@ def _pack_tokens(result: BatchResult) -> Body:
 
 def _pack_token(token: SampledToken) -> bytes:
     known, others = token.logprob is not None, len(token.alternatives)
-    return TOKEN.pack(token.token_id, token.logprob or 0.0, known, token.accepted, token.drafted, others)
+    flags = (known, token.accepted, token.exited, token.differs)
+    return TOKEN.pack(token.token_id, token.logprob or 0.0, *flags, token.drafted, others)
 
 
 def unpack(body: Body, number: int, traces: bytes, with_sampling: bool) -> Message:
@@ -206,9 +208,10 @@ def _split(array: Ints, counts: Sequence[int]) -> list[Ints]:
 
 def _read_sampling(rows: memoryview, seen: LongArray) -> Iterator[RowSampling]:
     begin = 0
-    for *values, count, draft_limit, private_clip, draft_confidence in SAMPLING.iter_unpack(rows):
+    for *values, count, draft_limit, private_clip, confidence, threshold, audited in SAMPLING.iter_unpack(rows):
         end = begin + max(count, 0)
-        values += [seen[begin:end] if count >= 0 else None, private_clip, draft_limit, draft_confidence]
+        values += [seen[begin:end] if count >= 0 else None, private_clip, draft_limit, confidence, threshold]
+        values.append(bool(audited))
         yield RowSampling(*values)
         begin = end
     if begin != len(seen):
@@ -221,9 +224,10 @@ def _read_tokens(body: Body) -> Iterator[SampledToken]:
     _check_size(body, others_at + ALTERNATIVE.size * others)
     alternatives = list(ALTERNATIVE.iter_unpack(memoryview(body.payload)[others_at:]))
     begin = 0
-    for token_id, logprob, known, accepted, drafted, count in TOKEN.iter_unpack(memoryview(body.payload)[:others_at]):
+    for token_id, logprob, *flags, drafted, count in TOKEN.iter_unpack(memoryview(body.payload)[:others_at]):
+        known, accepted, exited, differs = flags
         others_of = tuple(alternatives[begin : begin + count])
-        yield SampledToken(token_id, logprob if known else None, others_of, accepted, drafted)
+        yield SampledToken(token_id, logprob if known else None, others_of, accepted, drafted, exited, differs)
         begin += count
     if begin != others:
         raise WireError(f"malformed message: {others} alternatives where tokens have {begin}")

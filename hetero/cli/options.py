@@ -21,7 +21,8 @@ Exits = Annotated[
     str | None,
     typer.Option(
         "--exits",
-        help="auto: as a calibration allows; off: full depth; verify: early blocks draft, later ones verify.",
+        help="auto: as a calibration allows; off: full depth. For decoders, verify: early blocks draft, later ones"
+        " verify; skip, release: an exit's tokens are taken at its word, as calibrated.",
     ),
 ]
 DraftDepth = Annotated[

@@ -1,17 +1,23 @@
-"""Drafts: tokens that an inner exit proposes and the deeper stages verify in one pass.
+"""Drafts: tokens that an inner exit proposes, and what becomes of them behind it.
 
 The first stage runs its own blocks for a draft and asks the exit head after them for the next one; its hidden states
 and KV are those of full depth, so nothing is computed twice. The deeper stages get all of a sequence's drafts as one
-chunk, and a draft is kept where the full depth samples the same token (Elhoushi et al. 2024, "LayerSkip",
-https://arxiv.org/abs/2404.16710; for pipelines see https://arxiv.org/abs/2509.19368). What a row samples is a function
-of its logits, its seed and its position, so what comes out is what full depth gives alone, greedy or not.
+chunk, which fills their KV. Then one of two:
+
+* Full depth verifies: a draft is kept where full depth samples the same token (Elhoushi et al. 2024, "LayerSkip",
+  https://arxiv.org/abs/2404.16710; for pipelines see https://arxiv.org/abs/2509.19368). What a row samples is a
+  function of its logits, its seed and its position, so what comes out is what full depth gives alone, greedy or not.
+* The exit's word is taken wherever it is sure enough (Schuster et al. 2022, "CALM", https://arxiv.org/abs/2207.07061),
+  and full depth is asked only after the last token, where the exit was not. The deeper KV of the others is filled late,
+  by the one chunk, from their own states at the exit: it is exact for these tokens. Whether a token is the exit's
+  depends on the tokens before it alone, not on how many are drafted in a step, which is only a matter of pace.
 
 Knows the arrays of batches; knows neither engines (`pipeline/drafting.py`) nor when drafting pays (`draft_length.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import islice
 
 import numpy as np
 
@@ -21,32 +27,44 @@ from hetero.batch import DecodeBatch, LongArray, RowSampling, SampledToken
 NO_DRAFT = -1
 
 
-def with_drafts(batch: DecodeBatch, drafts: LongArray) -> DecodeBatch:
-    """`batch` with each sampled row's drafts, int64 [R, K], after that row's token; every one of them is sampled.
+def last_word(token_ids: LongArray) -> LongArray:
+    """How an array of drafts holds the tokens that an exit says last: they are taken, and not run in this step."""
+    return NO_DRAFT - 1 - token_ids
 
-    A sampled row must be the last of its sequence. Rows end at the first NO_DRAFT.
+
+def with_drafts(batch: DecodeBatch, drafts: LongArray) -> DecodeBatch:
+    """`batch` with each sampled row's drafts, int64 [R, K], after that row's token; sampled as they ask for.
+
+    A sampled row must be the last of its sequence. Rows end at the first number below 0. Stages that do not sample
+    have a batch without `sampling`, and get one.
     """
-    kept = [[int(token) for token in row if token != NO_DRAFT] for row in drafts]
+    kept = [[int(token) for token in row if token > NO_DRAFT] for row in drafts]
     owners = np.searchsorted(batch.begins, batch.sample_rows, side="right") - 1
     extra = np.zeros(batch.sequence_count, np.int64)
     extra[owners] = [len(tokens) for tokens in kept]
     begins = (batch.begins + np.concatenate([[0], np.cumsum(extra)])).astype(np.int32)
     places = batch.sample_rows + np.concatenate([[0], np.cumsum(extra)])[owners]
+    asked = [_asked(row, said) for row, said in zip(batch.sampling or [RowSampling()] * len(kept), drafts, strict=True)]
     return replace(
         batch,
         token_ids=_inserted(batch.token_ids, batch.sample_rows, kept),
         positions=_inserted(batch.positions, batch.sample_rows, _following(batch, kept)),
         begins=begins,
-        sample_rows=np.concatenate(
-            [np.arange(place, place + len(tokens) + 1) for place, tokens in zip(places, kept, strict=True)]
-            or [np.empty(0, np.int64)]
-        ),
+        sample_rows=np.array([place + i for place, of in zip(places, asked, strict=True) for i in of], np.int64),
         sampling=tuple(
             later(row, tokens[:count])
-            for row, tokens in zip(batch.sampling, kept, strict=True)
-            for count in range(len(tokens) + 1)
+            for row, tokens, of in zip(batch.sampling, kept, asked, strict=False)
+            for count in of
         ),
     )
+
+
+def _asked(row: RowSampling, drafts: LongArray) -> range:
+    """After how many of a row's drafts full depth says the next token: after each, or only where the exit did not."""
+    count = int((drafts > NO_DRAFT).sum())
+    if not row.exit_threshold or row.audited:
+        return range(count + 1)
+    return range(count + int((drafts < NO_DRAFT).any()), count + 1)
 
 
 def later(row: RowSampling, drafts: Sequence[int]) -> RowSampling:
@@ -57,22 +75,35 @@ def later(row: RowSampling, drafts: Sequence[int]) -> RowSampling:
     return replace(row, position=row.position + len(drafts), seen=seen)
 
 
-def held(sampled: Sequence[SampledToken], drafts: LongArray) -> tuple[SampledToken, ...]:
-    """Each row's tokens: its drafts as long as full depth samples the same, and the token that it samples after them.
+def held(sampled: Sequence[SampledToken], drafts: LongArray, rows: Sequence[RowSampling]) -> tuple[SampledToken, ...]:
+    """Each row's tokens: its drafts as long as they are kept, and the token after them.
 
-    `sampled` are the tokens of all rows of `with_drafts`, in order; `drafts` int64 [R, K].
+    `sampled` are the tokens of all rows of `with_drafts`, in order; `drafts` int64 [R, K] those of `rows`.
     """
-    counts = [int(count) for count in (drafts != NO_DRAFT).sum(axis=1)]
-    starts = accumulate((count + 1 for count in counts), initial=0)
-    rows = zip(starts, counts, drafts, strict=False)
-    return tuple(
-        token for start, count, row in rows for token in _held(sampled[start : start + count + 1], row[:count])
-    )
+    left = iter(sampled)
+    kept: list[SampledToken] = []
+    for row, said in zip(rows, drafts, strict=True):
+        own = list(islice(left, len(_asked(row, said))))
+        kept += _taken(row, said, own) if row.exit_threshold else _verified(own, said[said > NO_DRAFT])
+    return tuple(kept)
 
 
-def _held(sampled: Sequence[SampledToken], drafts: LongArray) -> list[SampledToken]:
+def _verified(sampled: Sequence[SampledToken], drafts: LongArray) -> Iterator[SampledToken]:
     good = next((i for i, draft in enumerate(drafts) if sampled[i].token_id != draft), len(drafts))
-    return [*(replace(token, accepted=True) for token in sampled[:good]), replace(sampled[good], drafted=len(drafts))]
+    yield from (replace(token, accepted=True) for token in sampled[:good])
+    yield replace(sampled[good], drafted=len(drafts))
+
+
+def _taken(row: RowSampling, drafts: LongArray, sampled: Sequence[SampledToken]) -> Iterator[SampledToken]:
+    """The exit's tokens; then, where it did not say the last one, full depth's."""
+    run = drafts[drafts > NO_DRAFT].tolist()
+    said = [*run, *last_word(drafts[drafts < NO_DRAFT]).tolist()]
+    for index, token in enumerate(said):
+        differs = row.audited and sampled[index].token_id != token
+        inner = index < len(run)
+        yield SampledToken(token, accepted=inner, drafted=0 if inner else len(run), exited=True, differs=differs)
+    if len(said) == len(run):
+        yield replace(sampled[-1], drafted=len(run))
 
 
 def _inserted(values: LongArray, rows: LongArray, extra: Sequence[Sequence[int]]) -> LongArray:

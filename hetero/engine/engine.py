@@ -20,6 +20,7 @@ from hetero.engine.settings import EngineSettings, EngineStats
 from hetero.engine.work import Work
 from hetero.errors import BackendError, CancelledRequestError, HeteroError, InvalidRequestError
 from hetero.exits.control import ExitControl, Limits
+from hetero.exits.token_exits import TokenExits
 from hetero.models.config import DecoderConfig, ModelConfig
 from hetero.pipeline.base import Pipeline
 
@@ -49,7 +50,7 @@ class Engine:
         tokenizer: TextDecoder,
         model: ModelConfig,
         settings: EngineSettings,
-        exits: ExitControl | None = None,
+        exits: ExitControl | TokenExits | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._inbox = Inbox()
@@ -58,9 +59,13 @@ class Engine:
         self._encoding: EncodeQueue | None = None
         self._work: Work
         if isinstance(model, DecoderConfig):
-            self._work = self._generation = Generation(self._inbox, tokenizer, model, settings, self._micro_batches)
+            of_tokens = exits if isinstance(exits, TokenExits) else None
+            self._work = self._generation = Generation(
+                self._inbox, tokenizer, model, settings, self._micro_batches, of_tokens
+            )
         else:
-            self._work = self._encoding = EncodeQueue(self._inbox, model, settings, exits)
+            of_texts = exits if isinstance(exits, ExitControl) else None
+            self._work = self._encoding = EncodeQueue(self._inbox, model, settings, of_texts)
         self._stage_seconds = [0.0] * pipeline.depth
         self._thread = Thread(target=self._run, name="hetero-engine", daemon=True)
 

@@ -6,14 +6,13 @@ Knows requests, the scheduler and outputs; neither the pipeline nor the loop (`e
 import itertools
 import logging
 import time
-from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from hetero.batch import BatchResult, DecodeBatch, SampledToken
 from hetero.engine.assembly import assemble
+from hetero.engine.counts import Counts, runs_of
 from hetero.engine.detokenizer import TextDecoder
 from hetero.engine.draft_length import DraftLength
 from hetero.engine.inbox import Inbox
@@ -25,38 +24,29 @@ from hetero.engine.sequence import Sequence
 from hetero.engine.settings import EngineSettings, EngineStats
 from hetero.engine.work import error_of, fresh
 from hetero.errors import BackendError, CancelledRequestError, HeteroError
-from hetero.exits.status import drafting_status
+from hetero.exits.token_exits import TokenExits
 from hetero.models.config import DecoderConfig
 from hetero.types import FinishReason
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Counts:
-    """Counts since the start, written by the engine's thread alone."""
-
-    steps: int = 0
-    finished: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    computed_tokens: int = 0
-    drafted_tokens: int = 0
-    accepted_drafts: int = 0
-    verifications: int = 0
-
-
 class Generation:
     """The work of a decoder."""
 
     def __init__(
-        self, inbox: Inbox, decoder: TextDecoder, model: DecoderConfig, settings: EngineSettings, micro_batches: int
+        self,
+        inbox: Inbox,
+        decoder: TextDecoder,
+        model: DecoderConfig,
+        settings: EngineSettings,
+        micro_batches: int,
+        exits: TokenExits | None = None,
     ) -> None:
         self._inbox = inbox
         self._intake = Intake(decoder, model, settings)
         self._settings = settings
-        self._exit_and_end = (settings.draft_depth, model.block_count)
+        self._exits = exits or TokenExits(settings.draft_depth, model.block_count)
         self._scheduler = Scheduler(settings, micro_batches)
         self._roster = Roster(settings.max_waiting)
         self._jobs: dict[Sequence, Job] = {}
@@ -105,7 +95,7 @@ class Generation:
             drafted_tokens=counts.drafted_tokens,
             accepted_drafts=counts.accepted_drafts,
             verifications=counts.verifications,
-            exits=drafting_status(self._exit_and_end, counts.accepted_drafts, counts.completion_tokens),
+            exits=self._exits.status(counts.exit_tokens, counts.completion_tokens),
         )
 
     # On the engine's thread
@@ -142,7 +132,7 @@ class Generation:
         seconds = time.monotonic() - self._submitted_at.pop(result.batch_id)
         error = error_of(result)
         sampling = [turn for turn in turns if turn.samples]
-        runs = list(_runs(result.tokens))
+        runs = list(runs_of(result.tokens))
         if error is None and len(runs) != len(sampling):
             error = BackendError(f"the last stage gave tokens for {len(runs)} rows of {len(sampling)}")
         for turn in turns:
@@ -179,12 +169,11 @@ class Generation:
 
     def _learn(self, turns: tuple[Turn, ...], runs: Items[Items[SampledToken]], seconds: float) -> None:
         """What the step says of its drafts' length, where all its sequences could draft."""
-        held, lasts = [len(run) - 1 for run in runs], [run[-1] for run in runs]
-        self._counts.drafted_tokens += sum(token.drafted for token in lasts)
-        self._counts.accepted_drafts += sum(held)
-        self._counts.verifications += sum(token.drafted > 0 for token in lasts)
+        self._counts.drafts(runs)
         if self._drafts and all(turn.last - turn.first == 1 for turn in turns):
-            self._draft_length.learn(len(turns), max(turn.drafts for turn in turns), seconds, held)
+            self._draft_length.learn(
+                len(turns), max(turn.drafts for turn in turns), seconds, [len(run) - 1 for run in runs]
+            )
 
     def _accept_all(self, sequence: Sequence, tokens: Items[SampledToken], now: float) -> None:
         """The row's tokens until the completion ends; those that were drafted are in the cache already."""
@@ -197,7 +186,7 @@ class Generation:
     def _accept(self, job: Job, token: SampledToken, now: float) -> None:
         job.sequence.append(token.token_id)
         job.watch.token(now)
-        self._counts.completion_tokens += 1
+        self._counts.token(token)
         try:
             reason = job.output.accept(token)
         except Exception as error:
@@ -212,7 +201,11 @@ class Generation:
     def _finish(self, job: Job, reason: FinishReason) -> None:
         self._end(job)
         self._counts.finished += 1
-        job.output.finish(job.sequence.prompt_tokens, reason, job.watch.timings(), job.sequence.seed)
+        sequence = job.sequence
+        audited = sequence.leaving.audited
+        if audited:
+            self._exits.audited(sequence.leaving.mode, job.output.differing)
+        job.output.finish(sequence.prompt_tokens, reason, job.watch.timings(), sequence.seed, audited)
 
     def _fail_turns(self, turns: tuple[Turn, ...], error: HeteroError) -> None:
         for turn in turns:
@@ -232,13 +225,3 @@ class Generation:
         self._deadlines.pop(job, None)
         del self._jobs[job.sequence]
         self._roster.leave(job)
-
-
-def _runs(tokens: Items[SampledToken]) -> Iterator[list[SampledToken]]:
-    """The tokens of each row: drafts that held, and the one that ends the row."""
-    run: list[SampledToken] = []
-    for token in tokens:
-        run.append(token)
-        if not token.accepted:
-            yield run
-            run = []

@@ -6,9 +6,10 @@ Knows the model's and the settings' limits; knows nothing of queues or steps.
 import itertools
 import secrets
 
+from adaptive.modes import ExitMode
 from hetero.engine.detokenizer import TextDecoder
 from hetero.engine.output import Output, Stopwatch
-from hetero.engine.requests import GenerateRequest, Sink
+from hetero.engine.requests import GenerateRequest, Leaving, Sink
 from hetero.engine.roster import Job
 from hetero.engine.sequence import Sequence
 from hetero.engine.settings import EngineSettings
@@ -58,8 +59,9 @@ class Intake:
         sampling, prompt = request.sampling, list(request.token_ids)
         seed = secrets.randbits(SEED_BITS) if sampling.seed is None else sampling.seed
         drafts = bool(self._settings.draft_lengths) and not sampling.private_clip
+        leaving = request.leaving or Leaving(ExitMode.VERIFY if drafts else ExitMode.OFF)
         arrival = next(self._arrivals)
-        return Sequence(request.request_id, arrival, len(prompt), prompt, sampling, seed, may_draft=drafts)
+        return Sequence(request.request_id, arrival, len(prompt), prompt, sampling, seed, leaving=leaving)
 
     def _depths(self) -> tuple[int, int] | None:
         depth = self._settings.draft_depth

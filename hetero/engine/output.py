@@ -49,6 +49,7 @@ class Output:
         self._logprobs: list[TokenLogprob] = []
         self._exit_and_end = depths
         self._depths: list[int] = []
+        self._differing = 0
 
     def accept(self, token: SampledToken) -> FinishReason | None:
         """Take the next token, tell what text is final, and say whether the completion ends with it."""
@@ -63,16 +64,25 @@ class Output:
             self._tell_chunk(text, reason)
         return reason
 
-    def finish(self, prompt_tokens: int, reason: FinishReason, timings: Timings, seed: int) -> None:
-        self._tell(Finished(prompt_tokens, self._count, reason, timings, seed))
+    @property
+    def differing(self) -> float:
+        """The share of tokens so far for which full depth is known to say another."""
+        return self._differing / max(1, self._count)
+
+    def finish(
+        self, prompt_tokens: int, reason: FinishReason, timings: Timings, seed: int, audited: bool = False
+    ) -> None:
+        differing = self.differing if audited else None
+        self._tell(Finished(prompt_tokens, self._count, reason, timings, seed, differing))
 
     def fail(self, error: HeteroError) -> None:
         self._tell(Failed(error))
 
     def _keep(self, token: SampledToken) -> None:
         self._token_ids.append(token.token_id)
+        self._differing += token.differs
         if self._exit_and_end:
-            self._depths.append(self._exit_and_end[0 if token.accepted else 1])
+            self._depths.append(self._exit_and_end[0 if token.accepted or token.exited else 1])
         if self._wants_logprobs and token.logprob is not None:
             self._logprobs.append(TokenLogprob(token.token_id, token.logprob, token.alternatives))
 

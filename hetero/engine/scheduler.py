@@ -68,7 +68,8 @@ class Scheduler:
     def schedule(self, draft_length: DraftLengthOf = no_drafts) -> tuple[Turn, ...]:
         """The next batch, now in flight; empty where nobody can run.
 
-        `draft_length` is asked for the drafts of a batch of so many sequences that all decode; others have none.
+        `draft_length` is asked for the drafts of a batch of so many sequences that all decode; others have none, nor
+        does one with a private sequence, whose pace would tell of the others.
         """
         self._admit()
         turns = self._with_drafts(self._share_tokens(self._members()), draft_length)
@@ -139,7 +140,7 @@ class Scheduler:
         sequence.slot = -1
 
     def _with_drafts(self, turns: tuple[Turn, ...], draft_length: DraftLengthOf) -> tuple[Turn, ...]:
-        if not turns or any(turn.last - turn.first > 1 or not turn.sequence.may_draft for turn in turns):
+        if not turns or any(turn.last - turn.first > 1 or turn.sequence.sampling.private_clip for turn in turns):
             return turns
         length = min(draft_length(len(turns)), self._max_batch_tokens // len(turns) - 1)
         return tuple(replace(turn, drafts=self._drafts_of(turn.sequence, length)) for turn in turns)

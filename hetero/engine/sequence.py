@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hetero.batch import LongArray, RowSampling
+from hetero.engine.requests import Leaving
 from hetero.types import SamplingParams
 
 
@@ -16,7 +17,7 @@ class Sequence:
     """`token_ids` are the prompt's and the completion's so far; the first `cached` of them are in the KV cache.
 
     `arrival` orders requests by their submission. `in_flight`: a batch with this sequence has not returned. `doomed`:
-    it ended while in flight, and is released when its batch returns. `may_draft`: an exit may draft its tokens.
+    it ended while in flight, and is released when its batch returns. `leaving`: what an exit may do for its tokens.
     """
 
     request_id: str
@@ -30,7 +31,7 @@ class Sequence:
     slot: int = -1
     in_flight: bool = False
     doomed: bool = False
-    may_draft: bool = False
+    leaving: Leaving = field(default_factory=Leaving)
     _seen: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class Sequence:
     @property
     def room_for_drafts(self) -> int:
         """Drafts that may follow the next step: none is ever cached beyond what the request may have."""
-        if not self.may_draft:
+        if not self.leaving.drafts:
             return 0
         return max(0, self.sampling.max_tokens - self.completion_tokens - 1)
 
@@ -74,6 +75,8 @@ class Sequence:
             private_clip=asked.private_clip,
             draft_limit=draft_limit,
             draft_confidence=draft_confidence if draft_limit else 0.0,
+            exit_threshold=self.leaving.threshold,
+            audited=self.leaving.audited,
         )
 
     def _seen_ids(self) -> LongArray | None:

@@ -39,8 +39,9 @@ class ExitControl:
         observable: int = 0,
         audit_share: float = AUDIT_SHARE,
         seed: int | None = None,
+        mode: ExitMode = ExitMode.TERMINATE,
     ) -> None:
-        self._report, self._reason, self._observable = report, reason, observable
+        self._report, self._reason, self._observable, self._mode = report, reason, observable, mode
         self._counts = [0] * (block_count + 1)
         self._audit_share, self._random = audit_share, random.Random(seed)
         self._monitor = RiskMonitor(report.epsilon) if report else None
@@ -60,7 +61,7 @@ class ExitControl:
         Raises InvalidRequestError for a mode that an encoder has not.
         """
         choice = choice or AdaptiveChoice()
-        if choice.mode not in (ExitMode.OFF, ExitMode.TERMINATE):
+        if choice.mode not in (None, ExitMode.OFF, self._mode):
             raise InvalidRequestError(f"the mode {choice.mode} is for decoders; an encoder has off and terminate")
         if choice.mode is ExitMode.OFF or self._report is None or self._stopped:
             return None
@@ -73,15 +74,17 @@ class ExitControl:
             raise InvalidRequestError("the model runs without exits; start it with them to observe them")
         return (NEVER,) * self._observable
 
-    def status(self) -> ExitStatus:
+    def status(self, depths: tuple[int, ...] | None = None) -> ExitStatus:
+        """`depths`: the histogram, where another than this one counts the answers."""
+        counts = tuple(self._counts) if depths is None else depths
         report, watch = self._report, self._monitor.state if self._monitor else None
         if report is None or watch is None:
-            return ExitStatus(ExitMode.OFF, self._reason, tuple(self._counts))
+            return ExitStatus(ExitMode.OFF, self._reason, counts)
         on = not self._stopped
         return ExitStatus(
-            ExitMode.TERMINATE if on else ExitMode.OFF,
+            self._mode if on else ExitMode.OFF,
             self._reason,
-            tuple(self._counts),
+            counts,
             report.exits,
             max(limit for limit in report.limits(self._tightened) if limit < NEVER)
             if on and self._lets_go()
@@ -106,8 +109,8 @@ class ExitControl:
         """Whether this answer, of a row that might have stopped, is one of those that are compared."""
         return self._monitor is not None and not self._stopped and self._random.random() < self._audit_share
 
-    def audited(self, differs: bool) -> None:
-        """Take one comparison; tightens or stops the exits where the promise looks broken."""
+    def audited(self, differs: float) -> None:
+        """Take one comparison, a loss of 0 to 1; tightens or stops the exits where the promise looks broken."""
         if self._monitor is None or self._stopped:
             return
         before = self._monitor.state.verdict
@@ -125,12 +128,17 @@ class ExitControl:
         logger.warning("exits are %s", self._reason)
 
 
-def choice_of(mode: str | None, max_disagreement: float | None) -> AdaptiveChoice | None:
-    """A request's choice from its words; None where it says nothing. Raises InvalidRequestError."""
+def choice_of(
+    mode: str | None, max_disagreement: float | None, usual: ExitMode | None = ExitMode.TERMINATE
+) -> AdaptiveChoice | None:
+    """A request's choice from its words; None where it says nothing. `usual`: the mode where it names none.
+
+    Raises InvalidRequestError.
+    """
     if mode is None and max_disagreement is None:
         return None
     try:
-        return AdaptiveChoice(ExitMode(mode or ExitMode.TERMINATE), max_disagreement)
+        return AdaptiveChoice(ExitMode(mode) if mode else usual, max_disagreement)
     except ValueError:
         known = ", ".join(ExitMode)
         raise InvalidRequestError(f"there is no mode {mode!r} of dynamic depth; there are {known}") from None

@@ -62,8 +62,8 @@ def write_maps(model: Path, maps: Sequence[ExitMap], card: DraftCard) -> Path:
     tensors = {f"exits.{each.depth}.{name}": getattr(each, name) for each in maps for name in ("weight", "bias")}
     try:
         folder.mkdir(exist_ok=True)
-        for name in (REPORT, CARD):
-            (folder / name).unlink(missing_ok=True)
+        for stale in (folder / REPORT, folder / CARD, *folder.glob("report-*.json")):
+            stale.unlink(missing_ok=True)
         save_file(tensors, str(folder / HEADS))
         (folder / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -25,8 +25,8 @@ from placement import Plan, format_plan
 logger = logging.getLogger(__name__)
 
 #: `auto`: where a report fits; `observe`: all exits are looked at and nothing stops; `off`: the stages have none.
-#: Some depths: exits at these are looked at. `verify`: for decoders, whose first stage then drafts.
-Wish = Literal["auto", "off", "observe", "verify"] | tuple[int, ...]
+#: Some depths: exits at these are looked at. `verify`, `release`, `skip`: for decoders, whose first stage has the exit.
+Wish = Literal["auto", "off", "observe", "verify", "release", "skip"] | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,14 @@ def make_control(
     return ExitControl(config.block_count, report, reason, observable)
 
 
-def fingerprint_of(folder: Path, plan: Plan, reports: Sequence[SliceReport]) -> Fingerprint:
-    """On what a calibration holds: the very weights and heads, the plan, and what the engines say of themselves."""
+def fingerprint_of(folder: Path, plan: Plan, reports: Sequence[SliceReport], heads: str | None = None) -> Fingerprint:
+    """On what a calibration holds: the very weights and heads, the plan, and what the engines say of themselves.
+
+    `heads` names exits that have no file.
+    """
     return Fingerprint(
         weights_digest(folder),
-        heads_digest(folder),
+        heads or heads_digest(folder),
         format_plan(plan),
         tuple(f"{report.engine} {report.engine_version} on {report.device}" for report in reports),
         tuple(stage.precision for stage in plan.stages),

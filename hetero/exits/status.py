@@ -33,13 +33,8 @@ class ExitStatus:
         return sum(depth * count for depth, count in enumerate(self.depths)) / answered
 
 
-def drafting_status(exit_and_end: tuple[int, int], accepted: int, tokens: int) -> ExitStatus | None:
-    """Of a decoder's `tokens`, `accepted` were drafted after the first of `exit_and_end` blocks, the others said after
-    the second; None where no exit drafts."""
-    exit_depth, end = exit_and_end
-    if not exit_depth:
-        return None
+def token_depths(depth: int, end: int, early: int, tokens: int) -> tuple[int, ...]:
+    """The histogram of a decoder's `tokens`, `early` of which were first said after `depth` blocks of `end`."""
     depths = [0] * (end + 1)
-    depths[exit_depth], depths[end] = accepted, max(0, tokens - accepted)
-    reason = f"the blocks up to {exit_depth} draft and the others verify, as far as it pays"
-    return ExitStatus(ExitMode.VERIFY, reason, tuple(depths), (exit_depth,))
+    depths[depth], depths[end] = early, max(0, tokens - early)
+    return tuple(depths)

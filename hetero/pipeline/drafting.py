@@ -1,5 +1,8 @@
 """The first stage's part of drafting: early blocks and their exit head in turn, until every row has its drafts.
 
+A row whose exit is taken at its word drafts until the exit is not sure, or its limit is reached; then the exit may
+still say the token after them. Its drafts wait here, as hidden states, for the blocks that run them all at once.
+
 Knows compiled slices and one batch; who verifies is `worker.py` on the last stage, how long drafts are is the engine's.
 """
 
@@ -9,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hetero.backends.base import CompiledSlice, SliceReport, SliceSpec
-from hetero.batch import Batch, DecodeBatch, FloatArray, IntArray, LongArray
-from hetero.engine.drafts import NO_DRAFT, later, with_drafts
+from hetero.batch import Batch, DecodeBatch, FloatArray, IntArray, LongArray, RowSampling
+from hetero.engine.drafts import NO_DRAFT, last_word, later, with_drafts
 from hetero.engine.sampler import sample
 from hetero.exits.drafting_heads import ExitMap, read_map
 from hetero.models.config import DecoderConfig
@@ -19,11 +22,15 @@ from hetero.models.config_reader import read_config
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """What a stage's blocks gave for `batch`, into which `drafts` int64 [R, K] were put where there are some."""
+    """What a stage's blocks gave for `batch`, into which `drafts` int64 [R, K] were put where there are some.
+
+    `rows`: how the batch's rows asked to be sampled before that.
+    """
 
     batch: Batch
     hidden: FloatArray
     drafts: LongArray | None
+    rows: tuple[RowSampling, ...] = ()
 
 
 class Drafter:
@@ -46,7 +53,7 @@ class Drafter:
 
     def run_drafting(self, batch: DecodeBatch) -> Drafted:
         """Draft as `batch` asks, then the stage's other blocks for it and its drafts together."""
-        if not any(row.draft_limit for row in batch.sampling):
+        if not any(row.draft_limit or row.exit_threshold for row in batch.sampling):
             return Drafted(batch, self.run(batch, None), None)
         drafted = self._draft(batch)
         if self._rest is None:
@@ -56,23 +63,25 @@ class Drafter:
     def _draft(self, batch: DecodeBatch) -> Drafted:
         """Run `batch`, then a token at a time for the rows that still draft."""
         hidden = self._blocks.run(batch, None).copy()
-        limits = _limits(batch)
-        drafts = np.full((len(limits), int(limits.max(initial=0))), NO_DRAFT, np.int64)
+        limits, words = _limits(batch)
+        drafts = np.full((len(words), int(words.max(initial=0))), NO_DRAFT, np.int64)
         pieces, owners = [hidden], []
-        active, last = np.arange(len(limits)), hidden[batch.sample_rows]
+        active, last = np.arange(len(words)), hidden[batch.sample_rows]
         for step in range(drafts.shape[1]):
-            kept = limits[active] > step
+            kept = words[active] > step
             active, last = active[kept], last[kept]
             tokens, sure = self._propose(batch, active, last, drafts[:, :step])
             active, tokens = active[sure], tokens[sure]
+            runs = limits[active] > step
+            drafts[active, step] = np.where(runs, tokens, last_word(tokens))
+            active, tokens = active[runs], tokens[runs]
             if not len(active):
                 break
-            drafts[active, step] = tokens
             last = self._blocks.run(_one_token_each(batch, active, tokens, step), None).copy()
             pieces.append(last)
             owners.append(active)
         whole = with_drafts(batch, drafts)
-        return Drafted(whole, _in_order(batch, whole, drafts, pieces, owners), drafts)
+        return Drafted(whole, _in_order(batch, whole, drafts, pieces, owners), drafts, batch.sampling)
 
     def _propose(
         self, batch: DecodeBatch, active: LongArray, hidden: FloatArray, before: LongArray
@@ -80,12 +89,13 @@ class Drafter:
         """The exit's token for each active row, and whether the exit is sure enough of it."""
         if not len(active):
             return np.empty(0, np.int64), np.empty(0, np.bool_)
-        rows = _one_token_each(batch, active, np.zeros(len(active), np.int64), 0)
+        # The head looks at no position: the rows' own have blocks for sure.
+        rows = _one_token_each(batch, active, np.zeros(len(active), np.int64), -1)
         logits = self._head.run(rows, hidden if self._map is None else self._map.apply(hidden))
         known = [(batch.sampling[row], before[row].tolist()) for row in active]
         sampling = [replace(later(row, drafts), logprobs=-1) for row, drafts in known]
         tokens = np.array([token.token_id for token in sample(logits, sampling)], np.int64)
-        return tokens, _top_probability(logits) >= [row.draft_confidence for row in sampling]
+        return tokens, _top_probability(logits) >= [row.exit_threshold or row.draft_confidence for row in sampling]
 
     def close(self) -> None:
         for each in (self._blocks, self._head, self._rest):
@@ -118,8 +128,10 @@ def _joined(reports: Sequence[SliceReport]) -> SliceReport:
     )
 
 
-def _limits(batch: DecodeBatch) -> IntArray:
-    return np.array([row.draft_limit for row in batch.sampling], np.int32)
+def _limits(batch: DecodeBatch) -> tuple[IntArray, IntArray]:
+    """How many drafts each row may run, and how many tokens its exit may say: one more at its word."""
+    limits = np.array([row.draft_limit for row in batch.sampling], np.int32)
+    return limits, limits + np.array([row.exit_threshold > 0 for row in batch.sampling], np.int32)
 
 
 def _top_probability(logits: FloatArray) -> FloatArray:
@@ -129,7 +141,7 @@ def _top_probability(logits: FloatArray) -> FloatArray:
 
 
 def _one_token_each(batch: DecodeBatch, rows: LongArray, tokens: LongArray, step: int) -> DecodeBatch:
-    """A batch of the sequences of `rows`, each with the draft that follows `step` earlier ones."""
+    """A batch of the sequences of `rows`, each with the draft that follows `step` earlier ones; -1: the row."""
     owners = np.searchsorted(batch.begins, batch.sample_rows[rows], side="right") - 1
     count = len(rows)
     blocks = [batch.block_indices[batch.block_begins[i] : batch.block_begins[i + 1]] for i in owners]
@@ -162,7 +174,7 @@ def _in_order(
     if not owners:
         return pieces[0]
     ordered = np.empty((len(whole.token_ids), pieces[0].shape[1]), np.float32)
-    extra = (drafts != NO_DRAFT).sum(axis=1)
+    extra = (drafts > NO_DRAFT).sum(axis=1)
     shifts = np.zeros(len(batch.token_ids), np.int64)
     shifts[batch.sample_rows] = extra
     places = np.arange(len(shifts)) + np.cumsum(shifts) - shifts

@@ -60,7 +60,8 @@ class StageWorker:
         if isinstance(self._slice, Drafter) and isinstance(batch, DecodeBatch):
             return self._slice.run_drafting(batch)
         if drafts is not None and isinstance(batch, DecodeBatch):
-            batch = with_drafts(batch, drafts)
+            rows, batch = batch.sampling, with_drafts(batch, drafts)
+            return Drafted(batch, self._slice.run(batch, hidden), drafts, rows)
         return Drafted(batch, self._slice.run(batch, None if self.is_first else hidden), drafts)
 
     def step(self, message: Message, received_at_seconds: float) -> Message | None:
@@ -131,6 +132,6 @@ def _result_of(out: Drafted) -> BatchResult:
     batch = out.batch
     if isinstance(batch, DecodeBatch):
         tokens = sample(out.hidden, batch.sampling)
-        taken = tokens if out.drafts is None else held(tokens, out.drafts)
+        taken = tokens if out.drafts is None else held(tokens, out.drafts, out.rows)
         return BatchResult(batch.batch_id, "decode", tokens=taken)
     return BatchResult(batch.batch_id, "encode", vectors=out.hidden.copy())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from adaptive.modes import AdaptiveChoice
+from adaptive.modes import AdaptiveChoice, ExitMode
 from hetero.errors import InvalidRequestError
 from hetero.exits.control import choice_of
 from hetero.v1 import inference_pb2 as wire
@@ -17,16 +17,31 @@ def classify_request(texts: Sequence[str], nonce: str, choice: Choice) -> wire.C
         request = wire.ClassifyRequest(texts=texts, nonce=nonce)
     except (TypeError, ValueError) as error:
         raise InvalidRequestError(f"the texts must be a list of strings: {error}") from None
-    if choice is not None:
-        request.adaptive.mode = choice.mode
-        if choice.max_disagreement is not None:
-            request.adaptive.max_disagreement = choice.max_disagreement
+    choice_to_wire(choice, request)
     return request
 
 
-def choice_from_wire(request: wire.ClassifyRequest) -> Choice:
+def choice_to_wire(choice: Choice, request: wire.ClassifyRequest | wire.GenerateRequest) -> None:
+    """Put `choice` into `request`; None is left out."""
+    if choice is None:
+        return
+    request.adaptive.mode = choice.mode or ""
+    if choice.max_disagreement is not None:
+        request.adaptive.max_disagreement = choice.max_disagreement
+
+
+def choice_from_wire(request: wire.ClassifyRequest | wire.GenerateRequest) -> Choice:
     """Raises InvalidRequestError for a mode that does not exist, or a disagreement that is no share."""
     if not request.HasField("adaptive"):
         return None
     asked = request.adaptive
-    return choice_of(asked.mode or None, asked.max_disagreement if asked.HasField("max_disagreement") else None)
+    usual = ExitMode.TERMINATE if isinstance(request, wire.ClassifyRequest) else None
+    most = asked.max_disagreement if asked.HasField("max_disagreement") else None
+    return choice_of(asked.mode or None, most, usual)
+
+
+def refuse_exits(request: wire.GenerateRequest) -> None:
+    """Raise InvalidRequestError where a completion asks for an exit under a policy: its pace tells of the text."""
+    choice = choice_from_wire(request)
+    if choice is not None and choice.mode is not ExitMode.OFF:
+        raise InvalidRequestError("under the policy every token goes through all blocks; ask without an exit")

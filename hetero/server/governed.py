@@ -26,7 +26,7 @@ from hetero.private_answers import (
 )
 from hetero.served import Served
 from hetero.server import convert
-from hetero.server.convert_adaptive import choice_from_wire
+from hetero.server.convert_adaptive import choice_from_wire, refuse_exits
 from hetero.server.governor import Context, Governor
 from hetero.server.private_stream import complete, is_told_whole, streamed
 from hetero.server.servicer import Servicer, vectors_of
@@ -62,6 +62,7 @@ class GovernedServicer(Servicer):
 
         async def check(decision: Decision) -> None:
             nonlocal token_ids
+            refuse_exits(request)
             check_sampling(private_sampling(output_mechanism(decision), asked), served.info.vocabulary_size)
             token_ids = await asyncio.to_thread(served.model.tokenize, prompt)
             check_length(len(token_ids), served.info.context_tokens)

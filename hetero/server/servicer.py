@@ -53,7 +53,8 @@ class Servicer(HeteroServiceServicer):
         token_ids = await asyncio.to_thread(runtime.tokenize, prompt)
         bridge = EventBridge(asyncio.get_running_loop())
         request_id = uuid.uuid4().hex  # the caller's own id need not be unique
-        runtime.submit(request_id, token_ids, sampling, bridge.put, context.time_remaining())
+        adaptive = choice_from_wire(request)
+        runtime.submit(request_id, token_ids, sampling, bridge.put, context.time_remaining(), adaptive)
         try:
             await _stream(bridge, runtime, context)
         finally:

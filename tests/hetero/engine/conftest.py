@@ -14,7 +14,7 @@ import pytest
 
 from hetero.backends.base import KvSpec
 from hetero.engine.engine import Engine
-from hetero.engine.requests import Event, Failed, Finished, GenerateRequest
+from hetero.engine.requests import Event, Failed, Finished, GenerateRequest, Leaving
 from hetero.engine.settings import EngineSettings
 from hetero.models.config_reader import read_config
 from hetero.models.tokenizer import Tokenizer
@@ -88,12 +88,18 @@ class Site:
         self.engine, self.tokenizer, self.pipeline = engine, tokenizer, pipeline
         self._count = 0
 
-    def ask(self, prompt: str | list[int], deadline_seconds: float | None = None, **sampling: Any) -> Answer:
+    def ask(
+        self,
+        prompt: str | list[int],
+        deadline_seconds: float | None = None,
+        leaving: Leaving | None = None,
+        **sampling: Any,
+    ) -> Answer:
         self._count += 1
         answer = Answer(f"request-{self._count}")
         token_ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         params = SamplingParams(**sampling)
-        request = GenerateRequest(answer.request_id, tuple(token_ids), params, deadline_seconds)
+        request = GenerateRequest(answer.request_id, tuple(token_ids), params, deadline_seconds, leaving)
         self.engine.submit(request, answer.inbox.put)
         return answer
 

@@ -67,7 +67,7 @@ def _fields(batch: DecodeBatch) -> dict:
 def test_verification_keeps_drafts_up_to_the_first_that_differs() -> None:
     drafts = np.array([[4, 5, 6], [7, NO_DRAFT, NO_DRAFT], [NO_DRAFT] * 3, [1, 2, NO_DRAFT]])
     sampled = [SampledToken(token) for token in (4, 9, 6, 3, 7, 8, 5, 2, 2, 3)]
-    found = held(sampled, drafts)
+    found = held(sampled, drafts, [RowSampling(draft_limit=3)] * 4)
     assert [token.token_id for token in found] == [4, 9, 7, 8, 5, 2]
     assert [token.accepted for token in found] == [True, False, True, False, False, False]
     assert [token.drafted for token in found if not token.accepted] == [3, 1, 0, 2]

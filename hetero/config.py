@@ -37,6 +37,7 @@ class Settings(BaseModel):
     served_name: str | None = None
     heads: tuple[Path, ...] = ()
     encrypted: tuple[Path, ...] = ()
+    documents: Path | None = None
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(50051, ge=0, le=65535)
     grpc_use_ssl: bool = False

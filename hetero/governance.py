@@ -48,32 +48,46 @@ class Governance:
             for rule in self.policy.rules
         )
 
-    def require_model(self, name: str) -> None:
-        """Raise ConfigurationError where the policy does not know the model, or promises of it what no server does."""
+    def require_model(self, name: str, has_documents: bool = False) -> None:
+        """Raise ConfigurationError where the policy does not know the model, or wants documents that are not there."""
         if name not in self.policy.models:
             known = ", ".join(sorted(self.policy.models))
             raise ConfigurationError(f"the policy knows no model {name!r}; it knows {known}: name it by --served-name")
-        for rule in unserved_rules(self.policy):
-            if rule.models is None or name in rule.models:
-                raise ConfigurationError(
-                    f"rule {rule.name!r} asks for text by {rule.mechanism and rule.mechanism.name}, and the server "
-                    "retrieves no documents: write with hetero.documents.DocumentWriter, and take the rule out"
-                )
+        rules = document_rules(self.policy, name)
+        if rules and not has_documents:
+            raise ConfigurationError(
+                f"rule {rules[0].name!r} asks for text by private-documents, and the server has no documents: "
+                "give their folder by --documents, or take the rule out"
+            )
+        if has_documents and not rules:
+            raise ConfigurationError(f"--documents are of no use: no rule for {name!r} asks for private-documents")
 
     def sees_texts(self, model: str) -> bool:
-        """Whether some rule lets a text in the clear reach the model: if none does, it need not run at all."""
+        """Whether some rule lets a text in the clear reach the engine: if none does, it need not run at all.
+
+        What is answered from documents is written beside the engine.
+        """
         clear = {Protection.NONE, Protection.OUTPUT_DP}
         return any(
             rule.effect is Effect.PERMIT
             and rule.protection in clear
+            and not _from_documents(rule)
             and any(rule.covers(tenant, model, method) for tenant in self.policy.tenants for method in _OF_TEXTS)
             for rule in self.policy.rules
         )
 
 
-def unserved_rules(policy: Policy) -> tuple[Rule, ...]:
-    """Rules that ask for what a library offers and the server does not: text about documents that it would hold."""
-    return tuple(rule for rule in policy.rules if rule.mechanism and rule.mechanism.name == "private-documents")
+def document_rules(policy: Policy, model: str | None = None) -> tuple[Rule, ...]:
+    """Rules, of one model or of any, that ask for text about private documents, which the server is to hold."""
+    return tuple(
+        rule
+        for rule in policy.rules
+        if _from_documents(rule) and (model is None or rule.models is None or model in rule.models)
+    )
+
+
+def _from_documents(rule: Rule) -> bool:
+    return rule.mechanism is not None and rule.mechanism.name == "private-documents"
 
 
 @contextmanager

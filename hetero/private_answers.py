@@ -16,7 +16,14 @@ from hetero.types import ClassScores, SamplingParams
 from hetero.validation import check_private
 from privacy.errors import MechanismError
 from privacy.local import check_arrived, vector_mechanism
-from privacy.mechanisms import BoundedTokens, ExponentialLabels, GaussianVectors, RandomisedResponse, mechanism_for
+from privacy.mechanisms import (
+    BoundedTokens,
+    DocumentTokens,
+    ExponentialLabels,
+    GaussianVectors,
+    RandomisedResponse,
+    mechanism_for,
+)
 from privacy.mechanisms.base import Mechanism
 from privacy.types import Decision, MechanismSpec, Protection
 
@@ -35,6 +42,8 @@ def warm(mechanism: Mechanism, width: int) -> None:
         mechanism.fill(width)
     elif isinstance(mechanism, BoundedTokens):
         mechanism.sample(np.zeros(2))
+    elif isinstance(mechanism, DocumentTokens):
+        mechanism.sample(np.zeros(2), np.zeros((1, 2)))
 
 
 def output_mechanism(decision: Decision) -> Mechanism | None:
@@ -88,8 +97,8 @@ def private_sampling(mechanism: Mechanism | None, sampling: SamplingParams) -> S
         return sampling
     if not isinstance(mechanism, BoundedTokens):
         raise MechanismError(
-            f"{mechanism.name} is no method of the server, which retrieves no documents: write with hetero.documents, "
-            "or name bounded-logits in the policy"
+            f"{mechanism.name} needs documents, which the server was not given: start it with --documents, or name "
+            "bounded-logits in the policy"
         )
     if sampling.temperature not in (0.0, mechanism.temperature):
         raise InvalidRequestError("the policy sets the temperature of a private completion; leave it out")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NoReturn, Protocol
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
 from adaptive.modes import AdaptiveChoice
 from hetero.backends.base import SliceReport
@@ -19,6 +19,9 @@ from hetero.prompts import Prompt
 from hetero.types import ModelInfo, SamplingParams
 from placement.encrypted import at_client
 from placement.types import Device, EncryptedStage, Plan
+
+if TYPE_CHECKING:
+    from hetero.document_answers import DocumentAnswers
 
 
 class Model(Protocol):
@@ -50,12 +53,14 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model, its name ("": as it was asked for), heads by their names, and its layers on ciphertexts."""
+    """A model, its name ("": as it was asked for), heads by their names, its layers on ciphertexts, and documents."""
 
     model: Model
     served_name: str = ""
     heads: Mapping[str, Head] = field(default_factory=dict)
     encrypted: tuple[EncryptedStage, ...] = ()
+    #: Answers what a policy lets be asked about private documents.
+    documents: "DocumentAnswers | None" = None
 
     @property
     def name(self) -> str:

@@ -47,6 +47,14 @@ Encrypted = Annotated[
         metavar="FILE",
     ),
 ]
+Documents = Annotated[
+    Path | None,
+    typer.Option(
+        "--documents",
+        help="Under a policy: private documents, one a .txt or .md file, about which its rules let texts be written.",
+        metavar="FOLDER",
+    ),
+]
 
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Tokens to generate at most.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="0 takes the likeliest token.")]

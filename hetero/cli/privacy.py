@@ -77,13 +77,12 @@ def _all_warnings(policy: "Policy") -> tuple[str, ...]:
 
 
 def _unserved(policy: "Policy") -> tuple[str, ...]:
-    """Rules under which `hetero serve` refuses to start."""
-    from hetero.governance import unserved_rules
+    """Rules under which `hetero serve` starts with more than the policy alone."""
+    from hetero.governance import document_rules
 
     return tuple(
-        f"rule {rule.name!r}: the server retrieves no documents, and does not start with this rule for its model; use "
-        "hetero.documents.DocumentWriter in a program of your own"
-        for rule in unserved_rules(policy)
+        f"rule {rule.name!r}: the server does not start with it for its model unless --documents names their folder"
+        for rule in document_rules(policy)
     )
 
 

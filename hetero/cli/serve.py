@@ -16,6 +16,7 @@ from hetero.errors import ConfigurationError
 from placement.plans import format_encrypted
 
 if TYPE_CHECKING:
+    from hetero.document_answers import DocumentAnswers
     from hetero.encrypted_stages import EncryptedStages
     from hetero.governance import Governance
     from hetero.served import Served
@@ -52,6 +53,7 @@ def serve(
     served_name: ServedName = None,
     heads: options.Heads = None,
     encrypted: options.Encrypted = None,
+    documents: options.Documents = None,
     address: options.Address = None,
     config: options.Config = None,
     as_json: options.Json = False,
@@ -59,7 +61,8 @@ def serve(
     """Serve a model over gRPC. HETERO_GRPC_TOKEN, where set, is the token that clients must send.
 
     With --policy what the file does not permit is denied, and clients show the credentials that it names; heads and
-    layers that it wants on ciphertexts are served by the encrypted service as well.
+    layers that it wants on ciphertexts are served by the encrypted service as well; questions about --documents are
+    answered by the rules that name the mechanism private-documents.
     """
     flags = {name: value for name, value in locals().items() if name not in {"model", "config", "as_json"}}
     settings = read_settings(config, flags)
@@ -78,7 +81,9 @@ def serve(
         stack.enter_context(only_results_on_stdout() if as_json else nullcontext())
         governance = stack.enter_context(_governance(settings.policy)) if settings.policy else None
         if governance:
-            governance.require_model(settings.served_name or model)
+            governance.require_model(settings.served_name or model, settings.documents is not None)
+        elif settings.documents:
+            raise ConfigurationError("--documents needs a --policy: it says who may learn what of them")
         marked = stack.enter_context(_encrypted(model, settings, governance))
         serve_until_signal(
             lambda: _served(model, settings, governance, marked.stages if marked else ()),
@@ -124,11 +129,33 @@ def _served(
 
     name = settings.served_name or model
     heads = load_heads(settings.heads, model)
-    if governance is not None and not governance.sees_texts(name):
-        yield Served(VectorsOnly(model), name, heads, encrypted)
+    with _answering(model, name, settings, governance) as documents:
+        if governance is not None and not governance.sees_texts(name):
+            yield Served(VectorsOnly(model), name, heads, encrypted, documents)
+            return
+        with running(model, settings, governance.confinement(name) if governance else None) as runtime:
+            yield Served(runtime, name, heads, encrypted, documents)
+
+
+@contextmanager
+def _answering(
+    model: str, name: str, settings: Settings, governance: "Governance | None"
+) -> "Iterator[DocumentAnswers | None]":
+    """What answers from the folder of documents; None where there is none."""
+    if governance is None or settings.documents is None:
+        yield None
         return
-    with running(model, settings, governance.confinement(name) if governance else None) as runtime:
-        yield Served(runtime, name, heads, encrypted)
+    from hetero.automatic import asked_objective
+    from hetero.document_answers import answering, mechanisms_of
+    from hetero.governance import document_rules
+
+    mechanisms = mechanisms_of(rule.mechanism for rule in document_rules(governance.policy, name))
+    plan = None if asked_objective(settings.plan) else settings.plan
+    confinement = governance.confinement(name)
+    with answering(
+        model, settings.documents, mechanisms, plan=plan, context=settings.context, confinement=confinement
+    ) as answers:
+        yield answers
 
 
 def server_tls(settings: Settings) -> "ServerTls | None":
@@ -148,10 +175,19 @@ def server_tls(settings: Settings) -> "ServerTls | None":
 def _announce(address: str, served: "Served", as_json: bool) -> None:
     plan = served.plan
     if as_json:
-        encrypted = {"encrypted": [encrypted_document(stage) for stage in plan.encrypted]} if plan.encrypted else {}
-        print_json({"address": address, "model": served.name, "plan": plan_document(plan)} | encrypted)
+        said: dict[str, object] = {"address": address, "model": served.name, "plan": plan_document(plan)}
+        if plan.encrypted:
+            said["encrypted"] = [encrypted_document(stage) for stage in plan.encrypted]
+        if answers := served.documents:
+            said["documents"] = {"count": answers.document_count, "plan": plan_document(answers.plan)}
+        print_json(said)
         return
-    out().print(f"{served.name} on {plan_line(plan)}" if plan.stages else f"{served.name}: {plan.reason}", markup=False)
+    if plan.stages or not served.documents:
+        text = f"{served.name} on {plan_line(plan)}" if plan.stages else f"{served.name}: {plan.reason}"
+        out().print(text, markup=False)
+    if served.documents:
+        about = f"{served.name} about {served.documents.document_count} documents"
+        out().print(f"{about} on {plan_line(served.documents.plan)}", markup=False)
     for stage in plan.encrypted:
         out().print(f"{stage.layer} on ciphertexts: {format_encrypted(stage)}", markup=False)
     out().print(f"serving gRPC on {address}; Ctrl-C ends it", markup=False)

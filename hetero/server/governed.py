@@ -28,11 +28,12 @@ from hetero.served import Served
 from hetero.server import convert
 from hetero.server.convert_adaptive import choice_from_wire, refuse_exits
 from hetero.server.governor import Context, Governor
-from hetero.server.private_stream import complete, is_told_whole, streamed
+from hetero.server.private_stream import complete, complete_from_documents, is_told_whole, streamed
 from hetero.server.servicer import Servicer, vectors_of
 from hetero.types import ClassScores, ModelInfo
 from hetero.v1 import inference_pb2 as wire
 from hetero.validation import check_length, check_sampling
+from privacy.mechanisms import DocumentTokens
 from privacy.types import Decision, Method, Protection
 
 
@@ -63,12 +64,19 @@ class GovernedServicer(Servicer):
         async def check(decision: Decision) -> None:
             nonlocal token_ids
             refuse_exits(request)
-            check_sampling(private_sampling(output_mechanism(decision), asked), served.info.vocabulary_size)
+            mechanism = output_mechanism(decision)
+            if served.documents and isinstance(mechanism, DocumentTokens):
+                await asyncio.to_thread(served.documents.check, prompt, asked, mechanism)
+                return
+            check_sampling(private_sampling(mechanism, asked), served.info.vocabulary_size)
             token_ids = await asyncio.to_thread(served.model.tokenize, prompt)
             check_length(len(token_ids), served.info.context_tokens)
 
         async def compute(decision: Decision) -> wire.GenerateResponse:
-            sampling = private_sampling(output_mechanism(decision), asked)
+            mechanism = output_mechanism(decision)
+            if served.documents and isinstance(mechanism, DocumentTokens):
+                return await complete_from_documents(served.documents, prompt, asked, mechanism, context)
+            sampling = private_sampling(mechanism, asked)
             return await complete(served.model, token_ids, sampling, context)
 
         admission = await governor.admit(call, check)

@@ -4,18 +4,23 @@ Knows events of the engine and responses; what is charged and when an answer lea
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from threading import Event
 
+from hetero.document_answers import DocumentAnswers, Patience
 from hetero.engine.requests import Failed, Finished
+from hetero.prompts import Prompt
 from hetero.served import Model
 from hetero.server import convert
 from hetero.server.bridge import EventBridge
 from hetero.server.governor import Context
 from hetero.streams import join_chunks
-from hetero.types import Chunk, SamplingParams
+from hetero.types import Chunk, FinishReason, SamplingParams, Timings
 from hetero.v1 import inference_pb2 as wire
+from privacy.mechanisms import DocumentTokens
 from privacy.types import Decision, Protection
 
 
@@ -44,6 +49,22 @@ async def complete(
                 response = convert.chunk_to_wire(join_chunks(chunks)) if chunks else wire.GenerateResponse()
                 response.summary.CopyFrom(_summary(end))
                 return response
+
+
+async def complete_from_documents(
+    answers: DocumentAnswers, prompt: Prompt, sampling: SamplingParams, mechanism: DocumentTokens, context: Context
+) -> wire.GenerateResponse:
+    """The whole answer about private documents as one response; nobody writes on for a caller who has left."""
+    remaining = context.time_remaining()
+    patience = Patience(Event(), None if remaining is None else time.monotonic() + remaining)
+    try:
+        chunk = await asyncio.wrap_future(answers.submit(prompt, sampling, mechanism, patience))
+    finally:
+        patience.given_up.set()
+    reason = chunk.finish_reason or FinishReason.LENGTH
+    response = convert.chunk_to_wire(chunk)
+    response.summary.CopyFrom(_summary(Finished(0, len(chunk.token_ids), reason, Timings(0.0, 0.0, 0.0), 0)))
+    return response
 
 
 async def streamed(

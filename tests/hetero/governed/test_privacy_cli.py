@@ -47,7 +47,7 @@ def test_model_that_the_policy_does_not_know_is_refused(refused: Refused, policy
     assert "--served-name" in refused("tiny", "--policy", policy_file(), "--served-name", "other")
 
 
-def test_rule_that_no_server_keeps_is_refused(
+def test_rule_for_documents_without_documents_is_refused(
     refused: Refused, papers: ModuleType, office: Any, tmp_path: Path
 ) -> None:
     rule = papers.private(
@@ -59,7 +59,15 @@ def test_rule_that_no_server_keeps_is_refused(
         guarantee=papers.GUARANTEE | {"unit": "document", "adjacency": "replace-one", "observer": "querier"},
     )
     file = office.write_policy(tmp_path, papers.policy_of("tiny", rule))
-    assert "retrieves no documents" in refused("tiny", "--policy", file)
+    assert "--documents" in refused("tiny", "--policy", file)
+    assert "holds no documents" in refused("tiny", "--policy", file, "--documents", tmp_path)
+
+
+def test_documents_that_no_rule_lets_be_asked_about_are_refused(
+    refused: Refused, policy_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert "of no use" in refused("tiny", "--policy", policy_file(), "--documents", tmp_path)
+    assert "needs a --policy" in refused("tiny", "--documents", tmp_path)
 
 
 def test_listening_in_the_clear_is_refused(refused: Refused, policy_file: Callable[..., Path]) -> None:

@@ -105,6 +105,9 @@ class ChainSearch:
     def _remaining(self) -> Floats:
         """[kinds, L+1]: the least that must follow a stage of a kind that ends at a boundary, devices used or not."""
         kinds, blocks = len(self.types), self.tables.block_count
+        if self.join is np.maximum:
+            # Stages above the limit are gone already: what is left rules out little more, and takes a while to count.
+            return np.zeros((kinds, blocks + 1))
         least = np.full((kinds, blocks + 1), np.inf)
         least[:, blocks] = self.tables.link[[members[0] for members in self.types], -1, -1]
         for boundary in np.flatnonzero(self.reach[:blocks])[:0:-1]:

@@ -32,6 +32,12 @@ def longest(by_length: Floats, limit: float = np.inf) -> Ints:
     return np.where(possible.any(axis=1), by_length.shape[1] - 1 - possible[:, ::-1].argmax(axis=1), 0)
 
 
+def fewest_devices(most: Ints, blocks: int) -> int:
+    """How many devices it takes at least to hold all blocks, each as many as `most` [D] says; D + 1 where none do."""
+    held = np.cumsum(np.sort(most)[::-1])
+    return int(np.searchsorted(held, blocks)) + 1
+
+
 def least_largest(by_length: Floats, count: int) -> float:
     """What the largest stage of no plan of up to `count` devices can be below; infinite where no plan can be."""
     blocks = by_length.shape[1] - 1

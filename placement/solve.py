@@ -24,6 +24,7 @@ from placement.lane_tables import LaneTables
 from placement.masks import Mask
 from placement.period import PeriodQuestion, PeriodSearch
 from placement.problem import Bounds, Objective
+from placement.room import fewest_devices, least_by_length, longest
 from placement.steps import batch_of
 
 Floats = NDArray[np.float64]
@@ -42,7 +43,7 @@ class Solution:
 class _Case:
     """What one search is of: devices left out, pairs that slow each other down, a number of stages (None: any).
 
-    `penalty` is infinite where a stage is forbidden, else 0.
+    `penalty` is infinite where a stage is forbidden or none, else 0.
     """
 
     penalty: Floats
@@ -76,7 +77,7 @@ class Solver:
         bounds = Bounds() if RefusalReason.BOUND in free else bounds
         case = _Case(self._penalty(free), out, frozenset(), None, self._most_stages(free))
         best = Solution((), upper, upper)
-        for count in self._counts(objective, bounds, case.most):
+        for count in self._counts(objective, bounds, case):
             found = self._branch(objective, bounds, replace(case, count=count), best.value)
             proven = min(best.proven, found.proven)
             if found.value < best.value:
@@ -86,7 +87,8 @@ class Solver:
         return best if best.plans else Solution((), float("inf"), float("inf"))
 
     def _penalty(self, lifted: frozenset[RefusalReason]) -> Floats:
-        penalty = np.zeros((len(self.costs.lanes), *[self.costs.block_count + 1] * 2))
+        nothing = np.where(np.tri(self.costs.block_count + 1, dtype=bool), np.inf, 0.0)
+        penalty = np.repeat(nothing[None], len(self.costs.lanes), axis=0)
         for reason, refused in self.masks.items():
             if reason not in lifted:
                 penalty[refused] = np.inf
@@ -97,13 +99,20 @@ class Solver:
         asked = self.costs.problem.constraints.max_stages
         return most if asked is None or RefusalReason.STAGE_COUNT in lifted else min(most, asked)
 
-    def _counts(self, objective: Objective, bounds: Bounds, most: int) -> Iterable[int | None]:
+    def _counts(self, objective: Objective, bounds: Bounds, case: _Case) -> Iterable[int | None]:
         """The numbers of stages that must be searched apart, because the batch of a step depends on them."""
         traffic = self.costs.problem.traffic
         shared = objective is Objective.THROUGHPUT or bounds.requests_per_second is not None
         if shared and traffic.batch_sequences is None and traffic.concurrency > 1:
-            return range(1, most + 1)
+            return range(self._fewest_stages(case), case.most + 1)
         return (None,)
+
+    def _fewest_stages(self, case: _Case) -> int:
+        """How many it takes at least, whatever they cost."""
+        most = np.zeros(len(self.costs.devices), dtype=np.int64)
+        np.maximum.at(most, self.device_of, longest(least_by_length(case.penalty)))
+        most[list(case.absent)] = 0
+        return fewest_devices(most, self.costs.block_count)
 
     def _branch(self, objective: Objective, bounds: Bounds, case: _Case, upper: float) -> Solution:
         """Best first over pairs of devices that slow each other down: without one, without the other, or with both."""
@@ -184,7 +193,8 @@ class Solver:
         stage = metric.stage + case.penalty
         if np.isfinite(cap):
             stage[load.stage > cap] = np.inf
-        stage[np.isin(self.device_of, list(case.absent))] = np.inf
+        if case.absent:
+            stage[np.isin(self.device_of, list(case.absent))] = np.inf
         return LaneTables(self.device_of, Metric(stage, np.where(load.link > cap, np.inf, metric.link)))
 
     def _least_period(

@@ -7,7 +7,7 @@ import pytest
 
 from placement.chain_search import ChainSearch
 from placement.chain_tables import ChainTables
-from placement.room import least_by_length, least_largest, least_total, longest, room_left
+from placement.room import fewest_devices, least_by_length, least_largest, least_total, longest, room_left
 
 
 def tables_of(seed: int, blocks: int = 6, devices: int = 4) -> ChainTables:
@@ -56,3 +56,8 @@ def test_room_left_takes_the_longest_that_are_free():
     used = [[0, 0, 0], [0, 1, 0], [0, 2, 0], [1, 2, 1]]
     assert room_left(most, used, [2, 2, 1], 3).tolist() == [23, 19, 12, 5]
     assert room_left(most, used, [2, 2, 1], 0).tolist() == [0, 0, 0, 0]
+
+
+def test_fewest_devices_are_the_largest_that_hold_all():
+    most = np.array([3, 0, 5, 4])
+    assert [fewest_devices(most, blocks) for blocks in (1, 5, 6, 9, 10, 12, 13)] == [1, 1, 2, 2, 3, 3, 5]

@@ -113,7 +113,7 @@ class _Maker:
         problem = self.costs.problem
         if problem.objective is Objective.THROUGHPUT:
             traffic = problem.traffic
-            return self.costs.batched(traffic.batch_sequences or batch_of(traffic, stage_count))[0]
+            return self.costs.load(traffic.batch_sequences or batch_of(traffic, stage_count))
         return {
             Objective.LATENCY: self.costs.latency,
             Objective.FIRST_TOKEN: self.costs.first_token,

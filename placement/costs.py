@@ -49,12 +49,17 @@ class Metric:
     def __mul__(self, factor: float) -> "Metric":
         return Metric(self.stage * factor, self.link * factor)
 
-    def plus(self, other: "Metric", factor: float) -> "Metric":
-        """This and `factor` times the other, in one pass less than by the operators."""
-        stage, link = other.stage * factor, other.link * factor
-        stage += self.stage
-        link += self.link
-        return Metric(stage, link)
+    def increase(self, other: "Metric") -> "Metric":
+        """Add the other in place: new tables of this size take as long as what is computed for them."""
+        np.add(self.stage, other.stage, out=self.stage)
+        np.add(self.link, other.link, out=self.link)
+        return self
+
+    def scale(self, factor: float) -> "Metric":
+        """Multiply in place."""
+        np.multiply(self.stage, factor, out=self.stage)
+        np.multiply(self.link, factor, out=self.link)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,8 @@ class CostModel:
         self._fits = fits or _fit(problem)
         self.links, self.lanes = self._fits.links, self._fits.lanes
         self.times, self.sizes = self._fits.times, self._fits.sizes
-        self._batched: dict[int, tuple[Metric, Metric]] = {}
+        self._loads: dict[int, Metric] = {}
+        self._residences: dict[int, Metric] = {}
 
     def under(self, traffic: Traffic) -> "CostModel":
         """The costs of other traffic; what was measured is not fitted again."""
@@ -109,7 +115,7 @@ class CostModel:
     def latency(self) -> Metric:
         """Seconds of a whole request alone."""
         steps = sum(step.times for step in self.decode_steps)
-        return self.first_token.plus(self.token, steps) if steps else self.first_token
+        return (self.token * steps).increase(self.first_token) if steps else self.first_token
 
     @cached_property
     def token(self) -> Metric:
@@ -130,24 +136,34 @@ class CostModel:
         per_byte = power.link_joules_per_byte if power else 0.0
         return Metric(joules, np.broadcast_to(per_byte * moved, self.latency.link.shape).copy())
 
-    def batched(self, batch: int) -> tuple[Metric, Metric]:
-        """(load, residence) where `batch` sequences share a step.
+    def load(self, batch: int) -> Metric:
+        """For how many seconds a request keeps a device or link busy where `batch` sequences share a step."""
+        if batch not in self._loads:
+            self._loads[batch] = self._make_load(batch)
+        return self._loads[batch]
 
-        Load is for how many seconds a request keeps a device or link busy, residence how long it stays there.
-        """
-        if batch not in self._batched:
-            self._batched[batch] = self._make_batched(batch)
-        return self._batched[batch]
-
-    def _make_batched(self, batch: int) -> tuple[Metric, Metric]:
-        traffic = self.problem.traffic
+    def _make_load(self, batch: int) -> Metric:
+        traffic, encoder = self.problem.traffic, self.model.encoder
         if batch == 1:
-            return self.latency, self.latency
-        if self.model.encoder:
-            together = self.metric(prompt_steps(traffic, encoder=True, batch=batch))
-            return together * (1 / batch), together
-        decode = self.metric(decode_steps(traffic, encoder=False, batch=batch))
-        return self.first_token.plus(decode, 1 / batch), self.first_token + decode
+            return self.latency
+        shared = self.metric((prompt_steps if encoder else decode_steps)(traffic, encoder=encoder, batch=batch))
+        shared.scale(1 / batch)
+        return shared if encoder else shared.increase(self.first_token)
+
+    def residence(self, batch: int) -> Metric:
+        """How many seconds a request stays there: what it shares with others takes as long for each of them."""
+        if batch not in self._residences:
+            found = self.load(batch) * batch
+            if not self.model.encoder:
+                # Prompts are not shared; where there is no stage it must stay infinite.
+                alone = np.where(np.isfinite(self.first_token.stage), self.first_token.stage, 0.0)
+                found.increase(Metric(alone, self.first_token.link) * (1 - batch))
+            self._residences[batch] = found
+        return self._residences[batch]
+
+    def stays(self, batch: int, busy_seconds: float, alone_seconds: float) -> float:
+        """The residence of a whole plan by its load and what of that its prompt takes."""
+        return busy_seconds * batch - (0.0 if self.model.encoder else alone_seconds * (batch - 1))
 
     @cached_property
     def contention(self) -> Floats:

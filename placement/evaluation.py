@@ -79,10 +79,11 @@ def evaluate(costs: CostModel, stages: Sequence[LaneStage]) -> Values:
     """
     traffic = costs.problem.traffic
     latency, first = parts_of(costs, costs.latency, stages), parts_of(costs, costs.first_token, stages)
-    load, residence = costs.batched(traffic.batch_sequences or batch_of(traffic, len(stages)))
+    batch = traffic.batch_sequences or batch_of(traffic, len(stages))
     factors = contention_factors(costs, stages)
-    busy, stays = parts_of(costs, load, stages, factors), parts_of(costs, residence, stages, factors)
-    period = max(busy.largest, stays.total / requests_in_flight(costs))
+    busy = parts_of(costs, costs.load(batch), stages, factors)
+    alone = parts_of(costs, costs.first_token, stages, factors)
+    period = max(busy.largest, costs.stays(batch, busy.total, alone.total) / requests_in_flight(costs))
     energy = parts_of(costs, costs.energy, stages).total if costs.problem.power else float("inf")
     return Values(latency.total, first.total, period, energy, busy)
 

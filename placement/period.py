@@ -4,8 +4,9 @@ The first alone is a search for the least maximum, the second, under a cap on th
 period lies at the cap where the two meet, which bisection finds; a last search proves that none is below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,10 +22,13 @@ _MOST_STEPS = 60
 
 @dataclass(frozen=True, slots=True)
 class PeriodQuestion:
-    """Loads with what is forbidden made infinite; `in_flight` may be infinite; plans of `count` stages (None: any)."""
+    """Loads with what is forbidden made infinite; `in_flight` may be infinite; plans of `count` stages (None: any).
+
+    `residence` makes a table that most questions are answered without.
+    """
 
     load: LaneTables
-    residence: Metric
+    residence: Callable[[], Metric]
     in_flight: float
     resources: Sequence[Resource]
     count: int | None
@@ -85,6 +89,10 @@ class PeriodSearch:
             self.plans, self.period = (found.stages, *self._simpler[1:]), period
         return stays
 
+    @cached_property
+    def _residence(self) -> Metric:
+        return self.question.residence()
+
     def _may_stay(self, cap: float, period: float) -> bool:
         """Whether a bound leaves it open that a plan of so many stages stays short enough for a shorter period."""
         asked = self.question
@@ -95,7 +103,7 @@ class PeriodSearch:
     def _capped(self, cap: float) -> LaneTables:
         if self._last is not None and self._last[0] == cap:
             return self._last[1]
-        load, residence = self.question.load.metric, self.question.residence
+        load, residence = self.question.load.metric, self._residence
         limit = min(cap, np.finfo(float).max)  # what is forbidden has an infinite load
         stage = np.where(load.stage <= limit, residence.stage, np.inf)
         link = np.where(load.link <= limit, residence.link, np.inf)

@@ -7,7 +7,7 @@ search that ignores it gives a lower bound, and pairs are taken in by branching 
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count as counter
 
@@ -165,17 +165,19 @@ class Solver:
             return Solution(plans, value, value)
         return _solution(solve_bounded(tables, resources, count=case.count, upper=upper, most=case.most))
 
-    def _batched(self, case: _Case) -> tuple[Metric, Metric]:
+    def _batched(self, case: _Case) -> tuple[Metric, Callable[[], Metric]]:
         """(load, residence) for the case's number of stages, slowed down by the pairs that are taken in."""
         traffic = self.costs.problem.traffic
         batch = traffic.batch_sequences or batch_of(traffic, case.count or traffic.concurrency)
-        load, residence = self.costs.batched(batch)
-        if not case.pairs:
-            return load, residence
-        factors = slow_down(self.costs.contention, case.pairs)[self.device_of][:, None, None]
-        return Metric(load.stage * factors, load.link), Metric(residence.stage * factors, residence.link)
+        return self._slowed(case, self.costs.load(batch)), lambda: self._slowed(case, self.costs.residence(batch))
 
-    def _resources(self, bounds: Bounds, residence: Metric) -> list[Resource]:
+    def _slowed(self, case: _Case, metric: Metric) -> Metric:
+        if not case.pairs:
+            return metric
+        factors = slow_down(self.costs.contention, case.pairs)[self.device_of][:, None, None]
+        return Metric(metric.stage * factors, metric.link)
+
+    def _resources(self, bounds: Bounds, residence: Callable[[], Metric]) -> list[Resource]:
         """What adds up over a plan and is bounded. Residence bounds throughput where the requests in flight are few."""
         found: list[Resource] = []
         if bounds.latency_seconds is not None:
@@ -185,7 +187,7 @@ class Solver:
         if bounds.energy_joules is not None:
             found.append(Resource(self.costs.energy, bounds.energy_joules))
         if bounds.requests_per_second is not None and np.isfinite(requests_in_flight(self.costs)):
-            found.append(Resource(residence, requests_in_flight(self.costs) / bounds.requests_per_second))
+            found.append(Resource(residence(), requests_in_flight(self.costs) / bounds.requests_per_second))
         return found
 
     def _tables(self, case: _Case, metric: Metric, load: Metric, cap: float) -> LaneTables:
@@ -198,7 +200,7 @@ class Solver:
         return LaneTables(self.device_of, Metric(stage, np.where(load.link > cap, np.inf, metric.link)))
 
     def _least_period(
-        self, case: _Case, load: Metric, residence: Metric, resources: list[Resource], upper: float
+        self, case: _Case, load: Metric, residence: Callable[[], Metric], resources: list[Resource], upper: float
     ) -> Solution:
         loads = self._tables(case, load, load, float("inf"))
         flight = requests_in_flight(self.costs)

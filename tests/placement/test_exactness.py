@@ -98,7 +98,7 @@ def figures(problem: PlacementProblem, costs: CostModel, stages) -> Figures:
         for k in pair if None not in pair else ():
             slow[k] += contention.factor - 1
     batch = traffic.batch_sequences or math.ceil(traffic.concurrency / len(stages))
-    load, residence = (parts(metric) for metric in costs.batched(batch))
+    load, residence = (parts(metric) for metric in (costs.load(batch), costs.residence(batch)))
     busy = [seconds * factor for seconds, factor in zip(load[0], slow, strict=True)] + load[1]
     stays = sum(seconds * factor for seconds, factor in zip(residence[0], slow, strict=True)) + sum(residence[1])
     latency, first, energy = (sum(map(sum, parts(m))) for m in (costs.latency, costs.first_token, costs.energy))

@@ -147,7 +147,8 @@ class BatchResult:
 
     `tokens`, one or more for each of R rows, for a decoder; `vectors`, float32 [B, D], for an encoder. `error` is set
     instead where a stage failed on the batch: (exception class name, message). With `exits` it answers some rows of a
-    batch; others come by themselves.
+    batch; others come by themselves. `early`: ahead of a decoder's result, what the first stage's exit said of its
+    rows; one that the last stage is to answer has the one token id -1.
     """
 
     batch_id: int
@@ -157,6 +158,7 @@ class BatchResult:
     traces: tuple[StageTrace, ...] = field(default=())
     error: tuple[str, str] | None = None
     exits: ExitAnswers | None = None
+    early: bool = False
 
 
 #: Rows that one batch can have, so that a row's id holds both numbers.

@@ -112,7 +112,7 @@ def _pack_result(result: BatchResult) -> Body:
 def _pack_tokens(result: BatchResult) -> Body:
     rows = [_pack_token(token) for token in result.tokens]
     others = [ALTERNATIVE.pack(*pair) for token in result.tokens for pair in token.alternatives]
-    return Body(TOKENS, (len(rows), len(others), 0, 0, 0), b"".join(rows + others))
+    return Body(TOKENS, (len(rows), len(others), result.early, 0, 0), b"".join(rows + others))
 
 
 def _pack_token(token: SampledToken) -> bytes:
@@ -160,7 +160,8 @@ def _read_drafted(body: Body, traces: bytes) -> tuple[FloatArray, bytes, LongArr
 
 def _read_result(body: Body, number: int, traces: tuple[StageTrace, ...]) -> BatchResult:
     if body.kind == TOKENS:
-        return BatchResult(number, "decode", tokens=tuple(_read_tokens(body)), traces=traces)
+        early = bool(body.counts[2])
+        return BatchResult(number, "decode", tokens=tuple(_read_tokens(body)), traces=traces, early=early)
     if body.kind == ANSWERS:
         vectors, exits = read_answers(body.counts, body.payload)
         return BatchResult(number, "encode", vectors=vectors, traces=traces, exits=exits)

@@ -88,6 +88,20 @@ def held(sampled: Sequence[SampledToken], drafts: LongArray, rows: Sequence[RowS
     return tuple(kept)
 
 
+def said_early(drafts: LongArray, rows: Sequence[RowSampling]) -> tuple[SampledToken, ...]:
+    """What can be told before the blocks behind the exit have run: the tokens of rows that the exit said to the last.
+
+    Every other row has one token NO_DRAFT; nothing where there are only such. An audited row waits for full depth.
+    """
+    whole = [bool((said < NO_DRAFT).any()) and not row.audited for row, said in zip(rows, drafts, strict=True)]
+    if not any(whole):
+        return ()
+    pairs = zip(rows, drafts, whole, strict=True)
+    return tuple(
+        token for row, said, told in pairs for token in (_taken(row, said, ()) if told else [SampledToken(NO_DRAFT)])
+    )
+
+
 def _verified(sampled: Sequence[SampledToken], drafts: LongArray) -> Iterator[SampledToken]:
     good = next((i for i, draft in enumerate(drafts) if sampled[i].token_id != draft), len(drafts))
     yield from (replace(token, accepted=True) for token in sampled[:good])

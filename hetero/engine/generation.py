@@ -15,6 +15,7 @@ from hetero.engine.assembly import assemble
 from hetero.engine.counts import Counts, runs_of
 from hetero.engine.detokenizer import TextDecoder
 from hetero.engine.draft_length import DraftLength
+from hetero.engine.drafts import NO_DRAFT
 from hetero.engine.inbox import Inbox
 from hetero.engine.intake import Intake
 from hetero.engine.requests import GenerateRequest, Sink
@@ -54,6 +55,7 @@ class Generation:
         self._counts = Counts()
         self._batch_ids = itertools.count(1)
         self._in_flight: dict[int, tuple[Turn, ...]] = {}
+        self._told_early: dict[int, set[Turn]] = {}
         self._submitted_at: dict[int, float] = {}
         self._drafts = bool(settings.draft_lengths)
         self._draft_length = DraftLength(settings.draft_lengths)
@@ -128,7 +130,10 @@ class Generation:
         return batch
 
     def postprocess(self, result: BatchResult) -> None:
-        turns = self._in_flight.pop(result.batch_id)
+        if result.early:
+            self._take_early(result)
+            return
+        turns, early = self._in_flight.pop(result.batch_id), self._told_early.pop(result.batch_id, set())
         seconds = time.monotonic() - self._submitted_at.pop(result.batch_id)
         error = error_of(result)
         sampling = [turn for turn in turns if turn.samples]
@@ -136,13 +141,28 @@ class Generation:
         if error is None and len(runs) != len(sampling):
             error = BackendError(f"the last stage gave tokens for {len(runs)} rows of {len(sampling)}")
         for turn in turns:
-            self._scheduler.complete(turn)
+            if turn not in early:
+                self._scheduler.complete(turn)
         if error is not None:
             self._fail_turns(turns, error)
             return
         self._learn(turns, runs, seconds)
         now = time.monotonic()
         for turn, tokens in zip(sampling, runs, strict=True):
+            if turn not in early:
+                self._accept_all(turn.sequence, tokens, now)
+
+    def _take_early(self, result: BatchResult) -> None:
+        """Tokens ahead of their batch: their sequences are free to go on, or to end and give back their blocks.
+
+        Every stage takes batches in order, so what still fills those blocks comes before what is next put there.
+        """
+        sampling = [turn for turn in self._in_flight[result.batch_id] if turn.samples]
+        told = [each for each in zip(sampling, runs_of(result.tokens), strict=True) if each[1][0].token_id != NO_DRAFT]
+        self._told_early[result.batch_id] = {turn for turn, _ in told}
+        now = time.monotonic()
+        for turn, tokens in told:
+            self._scheduler.complete(turn)
             self._accept_all(turn.sequence, tokens, now)
 
     def fail_all(self, error: HeteroError) -> None:
@@ -150,10 +170,11 @@ class Generation:
             self._fail(job, error)
 
     def abandon(self) -> None:
-        for turns in self._in_flight.values():
-            for turn in turns:
+        for batch_id, turns in self._in_flight.items():
+            for turn in set(turns) - self._told_early.get(batch_id, set()):
                 self._scheduler.complete(turn)
         self._in_flight.clear()
+        self._told_early.clear()
         self._submitted_at.clear()
 
     def _add(self, job: Job) -> None:
@@ -209,8 +230,9 @@ class Generation:
 
     def _fail_turns(self, turns: tuple[Turn, ...], error: HeteroError) -> None:
         for turn in turns:
-            if not turn.sequence.doomed:
-                self._fail(self._jobs[turn.sequence], error)
+            job = self._jobs.get(turn.sequence)
+            if job is not None and not turn.sequence.doomed:
+                self._fail(job, error)
 
     def _fail(self, job: Job, error: HeteroError) -> None:
         if job.ended:

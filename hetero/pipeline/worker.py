@@ -13,7 +13,7 @@ from dataclasses import replace
 from hetero.backends import get_backend
 from hetero.backends.base import CompiledSlice, SliceSpec
 from hetero.batch import Batch, BatchResult, DecodeBatch, FloatArray, LongArray
-from hetero.engine.drafts import held, with_drafts
+from hetero.engine.drafts import held, said_early, with_drafts
 from hetero.engine.sampler import sample
 from hetero.errors import BackendError
 from hetero.pipeline.base import BATCHES, TRACE, Hidden, Message, unpack_traces
@@ -79,7 +79,7 @@ class StageWorker:
                 return self._run(message, None, received_at_seconds)
             self._announced.append(message)
             return None
-        if isinstance(message, BatchResult) and not self.is_first:
+        if isinstance(message, BatchResult) and not self.is_first and not message.early:
             self._take(message.batch_id)
         return message
 
@@ -88,8 +88,13 @@ class StageWorker:
         return isinstance(message, BATCHES) and not self.is_last
 
     def answers(self, message: Message, received_at_seconds: float) -> Iterator[Message]:
-        """`step`, for stages that may have several things to say of one message."""
+        """`step`, for stages that may have several things to say of one message: what an exit said goes ahead."""
         answer = self.step(message, received_at_seconds)
+        drafts = answer.drafts if isinstance(answer, Hidden) and self.is_first else None
+        if drafts is not None and isinstance(message, DecodeBatch):
+            early = said_early(drafts, message.sampling)
+            if early:
+                yield BatchResult(message.batch_id, "decode", tokens=early, early=True)
         if answer is not None:
             yield answer
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hetero.batch import DecodeBatch, RowSampling, SampledToken
-from hetero.engine.drafts import NO_DRAFT, held, with_drafts
+from hetero.engine.drafts import NO_DRAFT, held, last_word, said_early, with_drafts
 
 
 def ragged(turns: list[tuple[int, int, bool]]) -> DecodeBatch:
@@ -51,6 +51,34 @@ def test_drafts_follow_their_rows_as_in_a_batch_that_knew_them(turns: list[tuple
     ]
     assert [row.position for row in found.sampling] == [position for row in wanted for position in row]
     assert (found.positions[found.sample_rows] + 1).tolist() == [position for row in wanted for position in row]
+
+
+def test_stage_that_does_not_sample_lays_drafts_out_alike() -> None:
+    batch = ragged([(3, 1, True), (5, 2, False), (2, 1, True)])
+    drafts = np.array([[7, 8, -9], [NO_DRAFT] * 3])
+    knows = with_drafts(batch, drafts)
+    blind = with_drafts(DecodeBatch(**{**_fields(batch), "sampling": ()}), drafts)
+    assert blind.sampling == ()
+    for name in ("token_ids", "positions", "begins", "past_lens"):
+        assert getattr(blind, name).tolist() == getattr(knows, name).tolist()
+    assert knows.token_ids.tolist()[1:3] == [7, 8], "the exit's last word, 7 as well, is not run"
+
+
+def test_exits_words_are_taken_and_full_depth_says_the_rest() -> None:
+    rows = [
+        RowSampling(exit_threshold=0.5),
+        RowSampling(exit_threshold=0.5),
+        RowSampling(exit_threshold=0.5, audited=True),
+    ]
+    drafts = np.array([[4, 5, NO_DRAFT], [6, last_word(np.array([3]))[0], NO_DRAFT], [1, 2, NO_DRAFT]])
+    sampled = [SampledToken(token) for token in (9, 1, 7, 8)]
+    found = held(sampled, drafts, rows)
+    assert [token.token_id for token in found] == [4, 5, 9, 6, 3, 1, 2, 8]
+    assert [token.accepted for token in found] == [True, True, False, True, False, True, True, False]
+    assert [token.exited for token in found] == [True, True, False, True, True, True, True, False]
+    assert [token.differs for token in found] == [False] * 6 + [True, False]
+    assert [token.token_id for token in said_early(drafts, rows)] == [NO_DRAFT, 6, 3, NO_DRAFT]
+    assert said_early(drafts[:1], rows[:1]) == ()
 
 
 def test_penalised_row_counts_its_drafts_as_seen() -> None:

@@ -158,3 +158,27 @@ def test_every_engine_takes_the_exit_at_its_word(open_site: OpenSite, stories260
             found.append(answers_to(site, Leaving(ExitMode.SKIP, 0.4), 40))
         pipeline.close()
     assert found[0] == found[1] == found[2]
+
+
+def test_exits_words_come_before_the_deep_blocks_have_run(open_site_of: OpenSite) -> None:
+    """On two stages and two batches in flight the next step begins meanwhile; tokens and depths stay the same."""
+    found, early = [], []
+    for cuts in ((0, END), (0, EXIT, END)):
+        pipeline = pipeline_of(resolve("tiny"), cuts)
+        collect = pipeline.collect
+
+        def watched(seconds: float, collect: Callable[..., Any] = collect) -> Any:
+            result = collect(seconds)
+            if result is not None:
+                early.append(result.early)
+            return result
+
+        pipeline.collect = watched  # type: ignore[method-assign]
+        limits = {"draft_lengths": (4,), "draft_depth": EXIT, "micro_batches": 2, "block_count": 10}
+        with open_site_of(resolve("tiny"), pipeline, **limits) as site:
+            found.append([answers_to(site, kind) for kind in (RELEASE, SKIP)])
+            assert sum(early) == 0 or len(cuts) == 3
+            site.wait_until_empty()
+        pipeline.close()
+    assert found[0] == found[1]
+    assert sum(early) > 10

@@ -42,6 +42,8 @@ rows = st.builds(
     private_clip=REALS,
     draft_limit=INT32,
     draft_confidence=REALS,
+    exit_threshold=REALS,
+    audited=st.booleans(),
 )
 
 
@@ -92,13 +94,16 @@ tokens = st.builds(
     st.lists(st.tuples(INT64, REALS), max_size=3).map(tuple),
     st.booleans(),
     st.integers(0, 2**16 - 1),
+    st.booleans(),
+    st.booleans(),
 )
 results = (
     st.builds(
-        lambda n, found, traces: BatchResult(n, "decode", tokens=found, traces=traces),
+        lambda n, found, traces, early: BatchResult(n, "decode", tokens=found, traces=traces, early=early),
         INT64,
         st.lists(tokens, max_size=4).map(tuple),
         TRACES,
+        st.booleans(),
     )
     | st.builds(
         lambda n, found, traces: BatchResult(n, "encode", vectors=found, traces=traces), INT64, floats(2, 3), TRACES

@@ -37,11 +37,11 @@ _GUARANTEES = {
         " output is of the same distribution."
     ),
     ExitMode.RELEASE: (
-        "The exit's answer is given at once and the deeper layers still run, so that nothing later depends on the exit."
-        " With confidence 1 - delta at most a share epsilon of single answers differs from full depth's."
+        "The exit's answer is given at once and the deeper layers still run for it. With confidence 1 - delta at most a"
+        " share epsilon of a sequence's answers differs, on average, from full depth's given the same ones before."
     ),
     ExitMode.SKIP: (
-        "Deeper layers are left out and their missing state is filled by a stated rule. With confidence 1 - delta the"
+        "Deeper layers are not asked, and their missing state is filled by a stated rule. With confidence 1 - delta the"
         " loss of whole sequences, calibrated under the same rule, is at most epsilon on average."
     ),
 }

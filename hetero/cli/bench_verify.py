@@ -24,6 +24,9 @@ Concurrency = Annotated[list[int] | None, typer.Option("--concurrency", help="Re
 PromptTokens = Annotated[int, typer.Option("--prompt-tokens", min=1, help="Tokens of each prompt.")]
 Tokens = Annotated[int, typer.Option("--tokens", min=2, help="Tokens of each answer.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="How often each is measured; the median counts.")]
+Mode = Annotated[
+    str, typer.Option("--mode", help="verify; or skip, release, which take the exit at its word, as calibrated.")
+]
 Same = Annotated[int, typer.Option("--same", min=0, help="Prompts whose tokens are compared; 0: none.")]
 
 
@@ -32,6 +35,7 @@ def verify(
     text: Text,
     plan: options.Plan = None,
     draft_depth: options.DraftDepth = None,
+    mode: Mode = "verify",
     precision: options.Precision = None,
     concurrency: Concurrency = None,
     prompt_tokens: PromptTokens = 32,
@@ -55,7 +59,7 @@ def verify(
         "address": address,
         "plan": plan,
     }
-    wished = [flags | {"exits": "off"}, flags | {"exits": "verify", "draft_depth": draft_depth}]
+    wished = [flags | {"exits": "off"}, flags | {"exits": mode, "draft_depth": draft_depth}]
     with only_results_on_stdout() if as_json else nullcontext(), ExitStack() as stack:
         settings = [read_settings(config, each) for each in wished]
         runtimes = [stack.enter_context(running(model, each)) for each in settings]

@@ -51,7 +51,7 @@ def plan_document(plan: Plan) -> list[dict[str, object]]:
 
 
 def completion_document(completion: Completion) -> dict[str, object]:
-    """A completion as `hetero generate --json` prints it; `logprobs` only where they were asked for."""
+    """A completion as `hetero generate --json` prints it; `logprobs` and depths only where there are any."""
     document: dict[str, object] = {
         "text": completion.text,
         "token_ids": list(completion.token_ids),
@@ -62,6 +62,8 @@ def completion_document(completion: Completion) -> dict[str, object]:
         "plan": plan_document(completion.plan),
         "timings": asdict(completion.timings),
     }
+    if completion.depths:
+        document["exit_depths"] = list(completion.depths)
     if completion.logprobs:
         document["logprobs"] = [_logprob_document(entry) for entry in completion.logprobs]
     return document

@@ -106,4 +106,11 @@ def summary_line(completion: Completion) -> str:
     return (
         f"{completion.prompt_tokens} + {completion.completion_tokens} tokens ({completion.finish_reason}),"
         f" first after {timings.ttft_seconds * 1000:.0f} ms, {timings.tokens_per_second:.1f} tokens/s"
+        f"{_depths(completion.depths)}"
     )
+
+
+def _depths(depths: tuple[int, ...]) -> str:
+    """How many tokens were first said after how many blocks; nothing where no exit was there."""
+    counts = ", ".join(f"{depths.count(depth)} after {depth}" for depth in sorted(set(depths)))
+    return f"; said by blocks: {counts}" if depths else ""

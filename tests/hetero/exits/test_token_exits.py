@@ -24,10 +24,12 @@ from hetero.models.config import DecoderConfig
 from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
 from hetero.models.tokenizer import Tokenizer
+from hetero.server.convert_adaptive import refuse_exits
 from hetero.server.server import Server
 from hetero.server.settings import ServerSettings
 from hetero.starting import RuntimeSettings
 from hetero.types import SamplingParams
+from hetero.v1 import inference_pb2 as wire
 
 PLAN, DEPTH = "cpu/torch@fp32:0-6", 4
 TEXT = Path(__file__).parents[2] / "data" / "tiny_held_out.txt"
@@ -187,3 +189,8 @@ def test_under_a_policy_no_exit_is_there() -> None:
     confined = Confinement(lambda device, node: frozenset(), may_exit=True)
     for mode in ("verify", "release", "skip"):
         assert RuntimeSettings(exits=mode, confinement=confined).exits_allowed == "off"  # type: ignore[arg-type]
+        request = wire.GenerateRequest(adaptive=wire.AdaptiveOptions(mode=mode))
+        with pytest.raises(InvalidRequestError, match="under the policy every token goes through all blocks"):
+            refuse_exits(request)
+    refuse_exits(wire.GenerateRequest(adaptive=wire.AdaptiveOptions(mode="off")))
+    refuse_exits(wire.GenerateRequest())

@@ -22,6 +22,7 @@ from hetero.models.source import resolve
 from hetero.placing import Goal, make_problem, objective_of
 from hetero.planning import plan_model
 from hetero.profiling.cache import usable_profile
+from hetero.profiling.drifting import drift_account
 from hetero.profiling.fingerprint import fingerprint
 from hetero.profiling.runs import RunReport, last_run
 from placement import Choice, Device, Figures, LossPlan, Plan, Profile, choose, format_plan, pareto_choices, predict
@@ -112,6 +113,8 @@ def _blocks(question: Question, model: _Model, goal: Goal, known: _Known) -> Ans
     else:
         problem, choice, said = model.candidates.choose(problem)
         note = "; ".join(filter(None, (note, said)))
+    if known.run is not None and known.profile is not None:
+        note = "; ".join(filter(None, (note, drift_account(known.run, problem))))
     pareto = pareto_choices(problem, objective_of(question.pareto)) if question.pareto else ()
     return Answer(choice.plan, choice.figures, choice, plans_for_losses(problem), known.run, note, pareto)
 

@@ -4,7 +4,7 @@ Prints one JSON object of what it saw. Arguments: the encoder's folder, the head
 """
 
 import json
-import re
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -75,16 +75,15 @@ def main(encoder: Path, head: Path, folder: Path, search: ModuleType) -> dict[st
             scores = sealed.model("mood")(vectors)
         with connect(where, tls=office.trusting, token=office.token("press", admin=True)) as operator:
             plan = operator.plan
-        text = re.compile(re.escape(CANARY.encode()))
-        vector = re.compile(re.escape(np.asarray(vectors[0, :8], np.float32).tobytes()))
+        traces = [[CANARY.encode()], [np.asarray(vectors[0, :8], np.float32).tobytes()]]
         far = marked.service.gateway.pool.pids
         return {
             "blocks": [stage.device.name for stage in plan.stages],
             "encrypted": [(stage.layer, stage.device.name, stage.parameters) for stage in plan.encrypted],
             "error": float(abs(scores - mood.in_the_clear(vectors)).max()),
-            "own": [search.found_in(int(Path("/proc/self").readlink().name), each) for each in (text, vector)],
+            "own": [search.found_in(os.getpid(), each) for each in traces],
             "far_processes": len(far),
-            "far": [search.found_in(pid, each) for pid in far for each in (text, vector)],
+            "far": [search.found_in(pid, each) for pid in far for each in traces],
         }
 
 

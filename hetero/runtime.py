@@ -31,7 +31,7 @@ from hetero.prompts import Prompt, tokenize
 from hetero.starting import RuntimeSettings, start_parts
 from hetero.streams import CompletionStream, Ending
 from hetero.types import Chunk, ClassScores, Completion, ModelInfo, SamplingParams
-from hetero.validation import check_length, merge_options
+from hetero.validation import check_length, check_sampling, merge_options
 from placement.types import Device, Plan
 
 
@@ -181,9 +181,9 @@ class Runtime:
         """
         self._check_open()
         parts = self._parts
-        room = check_length(len(token_ids), parts.context_tokens)
-        bounded = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        request = GenerateRequest(request_id, token_ids, bounded, deadline_seconds, parts.leaving(adaptive, sampling))
+        check_sampling(sampling, parts.config.vocabulary_size)
+        cut = replace(sampling, max_tokens=min(sampling.max_tokens, check_length(len(token_ids), parts.context_tokens)))
+        request = GenerateRequest(request_id, token_ids, cut, deadline_seconds, parts.leaving(adaptive, sampling))
         parts.engine.submit(request, sink)
 
     def cancel(self, request_id: str) -> None:

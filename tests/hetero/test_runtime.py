@@ -97,6 +97,12 @@ def test_prompt_that_is_none_is_refused(runtime: Runtime, prompt: object) -> Non
         runtime.generate(prompt)
 
 
+@pytest.mark.parametrize("asked", ["many", None])
+def test_number_of_tokens_that_is_none_is_refused(runtime: Runtime, asked: object) -> None:
+    with pytest.raises(InvalidRequestError, match="max_tokens"):
+        runtime.generate(PROMPT, max_tokens=asked)
+
+
 def test_prompt_longer_than_the_context_is_refused(runtime: Runtime) -> None:
     with pytest.raises(PromptTooLongError, match="512 tokens but the context holds 512"):
         runtime.generate([5] * 512)

@@ -60,7 +60,7 @@ class DocumentAnswers:
     def __init__(self, corpus: Corpus, writer: DocumentWriter) -> None:
         self._corpus, self._writer = corpus, writer
         self._lane = ThreadPoolExecutor(1, "documents")
-        self._lock, self._unanswered = Lock(), 0
+        self._lock, self._asked = Lock(), 0
 
     @property
     def document_count(self) -> int:
@@ -84,22 +84,26 @@ class DocumentAnswers:
                 f"context of {self._writer.context}; shorten it, ask for fewer, or serve with a longer context"
             )
         with self._lock:
-            if self._unanswered > MAX_WAITING:
-                raise OverloadedError(f"{self._unanswered} questions wait already; ask again later")
+            if self._asked > MAX_WAITING:
+                raise OverloadedError(f"{self._asked} questions wait already; ask again later")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A question's place among those that may wait, held until its answer leaves and not just until it is written:
+        when a place becomes free would else tell how long the writing took."""
+        with self._lock:
+            self._asked += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asked -= 1
 
     def submit(
         self, prompt: Prompt, sampling: SamplingParams, mechanism: DocumentTokens, patience: Patience
     ) -> "Future[Chunk]":
         """The whole answer as one chunk, to a question that was checked and charged for all of its `max_tokens`."""
-        with self._lock:
-            self._unanswered += 1
-        answer = self._lane.submit(self._answer, prompt, sampling, mechanism, patience)
-        answer.add_done_callback(self._answered)
-        return answer
-
-    def _answered(self, answer: "Future[Chunk]") -> None:
-        with self._lock:
-            self._unanswered -= 1
+        return self._lane.submit(self._answer, prompt, sampling, mechanism, patience)
 
     def _answer(self, prompt: Prompt, sampling: SamplingParams, mechanism: DocumentTokens, patience: Patience) -> Chunk:
         patience.check()

@@ -5,6 +5,7 @@ this runs (`servicer.py`). Plans, times and prompt lengths stay inside: they are
 """
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from adaptive.modes import AdaptiveChoice, ExitMode
@@ -33,6 +34,7 @@ from hetero.server.servicer import Servicer, vectors_of
 from hetero.types import ClassScores, ModelInfo
 from hetero.v1 import inference_pb2 as wire
 from hetero.validation import check_length, check_sampling
+from privacy.admission import Admission
 from privacy.mechanisms import DocumentTokens
 from privacy.types import Decision, Method, Protection
 
@@ -82,7 +84,8 @@ class GovernedServicer(Servicer):
         admission = await governor.admit(call, check)
         if admission.replayed is not None or is_told_whole(admission.decision):
             parse = wire.GenerateResponse.FromString
-            await context.write(await governor.settle(context, call, admission, compute, parse))
+            with _place(served, admission):
+                await context.write(await governor.settle(context, call, admission, compute, parse))
             return
         try:
             await governor.open(admission)
@@ -162,6 +165,12 @@ class GovernedServicer(Servicer):
     async def ListDevices(self, request: wire.ListDevicesRequest, context: Context) -> wire.ListDevicesResponse:
         self._governor.require_admin()
         return await super().ListDevices(request, context)
+
+
+def _place(served: Served, admission: Admission) -> AbstractContextManager[None]:
+    """A place in the queue of questions about documents, for one that is to be answered."""
+    asks = admission.replayed is None and isinstance(output_mechanism(admission.decision), DocumentTokens)
+    return served.documents.place() if served.documents and asks else nullcontext()
 
 
 def _scored(

@@ -94,7 +94,9 @@ class Governor:
     ) -> Answer:
         """The answer, computed or replayed, once it is stored and its time has come; its receipt is in the trailers.
 
-        `arrived` looks at a payload that the client noised or encrypted, and raises where it is not that.
+        It is stored no sooner than its time: a retry, free once there is an answer, would tell how long it really took.
+        Who leaves before then has paid, and pays again. `arrived` looks at a payload that the client noised or
+        encrypted, and raises where it is not that.
         """
         channels = admission.decision.side_channels
         try:
@@ -104,12 +106,12 @@ class Governor:
                 message = await compute(admission.decision)
                 pad(message, channels.pad_bytes)
                 answer = message.SerializeToString(deterministic=True)
+            await call.departure.wait(channels.release_grid_seconds)
             await self.release(context, call, admission, answer)
         except BaseException:
             self.abandon(admission)
             await call.departure.wait(channels.release_grid_seconds)
             raise
-        await call.departure.wait(channels.release_grid_seconds)
         return parse(answer)
 
     async def release(self, context: Context, call: Call, admission: Admission, answer: bytes) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hetero import ConfigurationError, Runtime
 from hetero.client import Client
 from hetero.confinement import Confinement, check_trusted, trust_of
+from hetero.errors import CancelledRequestError
 from hetero.governance import open_governance
 from hetero.models.config_reader import read_config
 from hetero.served import Served
@@ -24,6 +25,7 @@ from hetero.v1 import inference_pb2 as wire
 from hetero.v1.inference_pb2_grpc import HeteroServiceStub
 from placement import PlacementError, parse_plan
 from placement.types import Device, DeviceKind
+from privacy.audit.receipts import verify_receipt
 from privacy.errors import DeniedError
 
 GRID, PAD = 0.3, 512
@@ -59,6 +61,17 @@ def test_answers_are_padded_and_leave_on_the_grid(classify: Callable[..., Any]) 
         assert answer.ByteSize() == PAD
         # The client sees the time on the way, too; before the grid's next point nothing may come.
         assert seconds >= GRID
+
+
+def test_an_answer_is_stored_no_sooner_than_it_leaves(quiet_server: Server, office: Any) -> None:
+    """Else a retry, which is free once there is an answer, would tell who gave up early how long it took."""
+    address, token = f"localhost:{quiet_server.port}", office.token(sub="retries")
+    with Client(address, token=token, timeout=GRID / 2) as hurried, pytest.raises(CancelledRequestError):
+        hurried.classify(["a text"])
+    with Client(address, token=token) as client:
+        client.classify(["a text"])
+        assert client.last_receipt is not None
+        assert not verify_receipt(client.last_receipt, quiet_server.governance.guard.public_key).replayed
 
 
 def test_padding_meets_every_size() -> None:

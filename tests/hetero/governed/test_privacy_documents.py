@@ -4,7 +4,9 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from types import ModuleType
@@ -16,7 +18,7 @@ from hetero import InvalidRequestError, PromptTooLongError, Runtime
 from hetero.client import Client
 from hetero.document_answers import DocumentAnswers, Patience, answering
 from hetero.documents import DocumentWriter
-from hetero.errors import CancelledRequestError
+from hetero.errors import CancelledRequestError, OverloadedError
 from hetero.served import Served, VectorsOnly
 from hetero.server.server import Server
 from hetero.types import SamplingParams
@@ -35,17 +37,11 @@ TOKENS = 12
 PLAN = "cpu/torch:0-5"
 
 
-def documents_policy(papers: ModuleType, epsilon: float) -> dict[str, Any]:
+def documents_policy(papers: ModuleType, epsilon: float, **channels: float) -> dict[str, Any]:
     stated = {"unit": "document", "adjacency": "replace-one", "observer": "querier", "epsilon": epsilon}
-    rule = papers.private(
-        "story",
-        "generate",
-        "private-documents",
-        PARAMETERS,
-        tenants=["ward", "press"],
-        budget={"owner": "dataset", "name": "letters"},
-        guarantee=papers.GUARANTEE | stated,
-    )
+    asked = {"tenants": ["ward", "press"], "budget": {"owner": "dataset", "name": "letters"}, "side_channels": channels}
+    guarantee = papers.GUARANTEE | stated
+    rule = papers.private("story", "generate", "private-documents", PARAMETERS, guarantee=guarantee, **asked)
     policy: dict[str, Any] = papers.policy_of("story", rule)
     return policy
 
@@ -80,12 +76,12 @@ def ask(office: Any) -> Iterator[Callable[..., Client]]:
 @pytest.fixture
 def server_of(
     start: Callable[..., Server], papers: ModuleType, stories260k: Path, answers: DocumentAnswers
-) -> Callable[[float], Any]:
+) -> Callable[..., Any]:
     """A server whose documents have a budget of so much epsilon."""
 
-    def made(epsilon: float) -> Any:
+    def made(epsilon: float, **channels: float) -> Any:
         served = Served(VectorsOnly(str(stories260k)), "story", documents=answers)
-        return start(documents_policy(papers, epsilon), served)
+        return start(documents_policy(papers, epsilon, **channels), served)
 
     return made
 
@@ -212,6 +208,21 @@ def test_a_question_that_is_given_up_is_not_answered_to_its_end(answers: Documen
     with pytest.raises(CancelledRequestError):
         left.result()
     assert len(steps) == 5
+
+
+def test_a_question_keeps_its_place_until_its_answer_leaves(
+    server_of: Callable[..., Any], ask: Callable[..., Client], steps: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who is refused for a full queue would learn how long the answer before really took."""
+    monkeypatch.setattr("hetero.document_answers.MAX_WAITING", 0)
+    client = ask(server_of(8.0, release_grid_seconds=2.0))
+    with ThreadPoolExecutor(1) as aside:
+        first = aside.submit(client.generate, QUESTION, max_tokens=1)
+        while len(steps) < 5:
+            time.sleep(0.01)
+        with pytest.raises(OverloadedError):
+            client.generate("What else?", max_tokens=1)
+        assert first.result().completion_tokens == 1
 
 
 def test_hetero_serve_answers_from_a_folder(

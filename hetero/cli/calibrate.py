@@ -75,6 +75,7 @@ def calibrate(
     """Certify the exits of MODEL, through the plan that is to serve it; the report is written beside the model."""
     from hetero.exits import calibration
     from hetero.exits.making import encoder_config
+    from hetero.exits.report_files import write_report
     from hetero.exits.storage import check_card, read_card
     from hetero.exits.texts import read_texts_file
     from hetero.exits.token_calibration import TokenWishes
@@ -112,7 +113,7 @@ def calibrate(
     with only_results_on_stdout() if as_json else nullcontext():
         with file_progress("texts") as tell:
             report = calibration.calibrate(start, folder, texts, wishes, tell)
-        path = calibration.write_report(folder, report)
+        path = write_report(folder, report)
         if as_json:
             print(report.text(), end="", flush=True)
         else:

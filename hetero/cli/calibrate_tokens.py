@@ -17,8 +17,8 @@ def calibrate_decoder(
     model: str, data: Path, wishes: "TokenWishes", at: tuple[int, ...], settings: "Settings", as_json: bool
 ) -> None:
     """Certify the mode that is wished for, and write the report beside the model. `at`: the depth of the exit."""
+    from hetero.exits.report_files import write_report
     from hetero.exits.token_calibration import calibrate_tokens, check_sequences, cut_prompts
-    from hetero.exits.token_opening import write_token_report
     from hetero.limits import choose_draft_depth
     from hetero.models.config import DecoderConfig
     from hetero.models.config_reader import read_config
@@ -44,7 +44,7 @@ def calibrate_decoder(
         with runtime, file_progress("thresholds") as tell:
             depth = choose_draft_depth(folder, config, runtime.plan, "observe", draft_depth)
             report = calibrate_tokens(runtime, folder, config, depth, prompts, wishes, tell)
-        path = write_token_report(folder, wishes.mode, report)
+        path = write_report(folder, report, wishes.mode)
         if as_json:
             print(report.text(), end="", flush=True)
         else:

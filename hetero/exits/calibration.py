@@ -23,7 +23,7 @@ from adaptive.replay import Observations, all_scores, grid, outcome
 from adaptive.report import CalibrationReport
 from hetero.exits.costs import head_cost_blocks
 from hetero.exits.opening import fingerprint_of
-from hetero.exits.storage import REPORT, ExitCard, exits_folder, read_card, read_held_out
+from hetero.exits.storage import ExitCard, read_card, read_held_out
 from hetero.runtime import Runtime
 
 #: Texts of one call.
@@ -178,12 +178,3 @@ def calibrate(
         aurocs={str(measure): values for measure, values in plan.aurocs.items()},
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def write_report(folder: Path, report: CalibrationReport) -> Path:
-    """Write the report beside the heads, whole or not at all."""
-    path = exits_folder(folder) / REPORT
-    draft = path.with_suffix(".new")
-    draft.write_text(report.text(), encoding="utf-8")
-    draft.replace(path)
-    return path

@@ -13,12 +13,13 @@ from adaptive.errors import AdaptiveError, StaleReportError
 from adaptive.load import KvRule
 from adaptive.measures import Measure
 from adaptive.policy import ExitPolicy
-from adaptive.report import CalibrationReport, Fingerprint, read_report
+from adaptive.report import CalibrationReport, Fingerprint
 from hetero.backends.base import ExitSpec, SliceReport
 from hetero.errors import ModelError
 from hetero.exits.control import ExitControl
 from hetero.exits.identity import weights_digest
-from hetero.exits.storage import REPORT, check_card, exits_folder, has_exits, heads_digest, read_card
+from hetero.exits.report_files import read_stored_report
+from hetero.exits.storage import check_card, has_exits, heads_digest, read_card
 from hetero.models.config import EncoderConfig, ModelConfig
 from placement import Plan, format_plan
 
@@ -97,14 +98,3 @@ def fingerprint_of(folder: Path, plan: Plan, reports: Sequence[SliceReport], hea
         tuple(stage.precision for stage in plan.stages),
         KvRule.NONE,
     )
-
-
-def read_stored_report(folder: Path) -> CalibrationReport | None:
-    """The report beside the model; None where there is none. Raises AdaptiveError where it cannot be read."""
-    path = exits_folder(folder) / REPORT
-    try:
-        return read_report(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise AdaptiveError(f"{path} cannot be read ({error}); run `hetero calibrate` again") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from adaptive.errors import AdaptiveError
 from adaptive.load import survival_weights
 from hetero.errors import ModelError
-from hetero.exits.opening import read_stored_report
+from hetero.exits.report_files import read_stored_report
 from hetero.exits.storage import check_card, has_exits, read_card
 from hetero.models.config import EncoderConfig, ModelConfig
 from placement.problem import ExitPoint, Traffic

@@ -12,13 +12,13 @@ from pathlib import Path
 from adaptive.errors import AdaptiveError, StaleReportError
 from adaptive.load import KvRule
 from adaptive.modes import ExitMode
-from adaptive.report import CalibrationReport, Fingerprint, read_report
+from adaptive.report import CalibrationReport, Fingerprint
 from hetero.backends.base import SliceReport
 from hetero.errors import ConfigurationError, ModelError
 from hetero.exits.control import ExitControl
 from hetero.exits.drafting_heads import trained_depths
 from hetero.exits.opening import Wish, fingerprint_of
-from hetero.exits.storage import exits_folder
+from hetero.exits.report_files import read_stored_report
 from hetero.exits.token_exits import LOSSY, TokenExits
 from hetero.models.config import DecoderConfig, ModelConfig
 from placement.types import Plan
@@ -32,7 +32,7 @@ _OWN_HEAD = "the model's own head"
 
 def certified_depth(folder: Path, mode: ExitMode, asked: int | None) -> int:
     """After how many blocks the exit of `mode` was calibrated. Raises ConfigurationError where it was not."""
-    report = read_token_report(folder, mode)
+    report = read_stored_report(folder, mode)
     if report is None:
         raise ConfigurationError(
             f"{folder.name} is not calibrated for the mode {mode}; run"
@@ -72,7 +72,7 @@ def open_token_exits(
 def _fitting_report(
     folder: Path, config: DecoderConfig, plan: Plan, reports: Sequence[SliceReport], mode: ExitMode, depth: int
 ) -> CalibrationReport:
-    report = read_token_report(folder, mode)
+    report = read_stored_report(folder, mode)
     if report is None:
         raise AdaptiveError(f"the mode {mode} is not calibrated; run `hetero calibrate MODEL --mode {mode}`")
     if report.policy.depths != (depth,):
@@ -90,31 +90,3 @@ def token_fingerprint(
     """On what a calibration of `mode` holds: as for encoders, and what fills the keys and values behind the exit."""
     trained = depth in trained_depths(folder, config)
     return replace(fingerprint_of(folder, plan, reports, None if trained else _OWN_HEAD), kv_rule=KV_RULES[mode])
-
-
-def token_report_path(folder: Path, mode: ExitMode) -> Path:
-    return exits_folder(folder) / f"report-{mode}.json"
-
-
-def read_token_report(folder: Path, mode: ExitMode) -> CalibrationReport | None:
-    """The report of `mode` beside the model; None where there is none. Raises AdaptiveError where it cannot be read."""
-    path = token_report_path(folder, mode)
-    try:
-        return read_report(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise AdaptiveError(f"{path} cannot be read ({error}); run `hetero calibrate` again") from None
-
-
-def write_token_report(folder: Path, mode: ExitMode, report: CalibrationReport) -> Path:
-    """Write the report beside the exits, whole or not at all. Raises ModelError where that cannot be."""
-    path = token_report_path(folder, mode)
-    draft = path.with_suffix(".new")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        draft.write_text(report.text(), encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be written ({error.strerror}); copy the model to a folder of yours") from None
-    return path

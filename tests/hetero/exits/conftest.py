@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from hetero import Runtime
-from hetero.exits.calibration import Wishes, calibrate, write_report
+from hetero.exits.calibration import Wishes, calibrate
 from hetero.exits.making import make_frozen
+from hetero.exits.report_files import write_report
 from hetero.exits.texts import LabelledTexts
 
 WORDS = ("cat", "dog", "sea", "sun", "grey", "small", "best", "worst", "time", "river", "engine", "token", "stream")

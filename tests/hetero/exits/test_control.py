@@ -14,8 +14,9 @@ from adaptive.policy import NEVER
 from adaptive.report import CalibrationReport
 from hetero import Runtime
 from hetero.errors import InvalidRequestError
-from hetero.exits.calibration import Wishes, calibrate, write_report
+from hetero.exits.calibration import Wishes, calibrate
 from hetero.exits.control import ExitControl, choice_of
+from hetero.exits.report_files import write_report
 
 
 @pytest.fixture(scope="module")

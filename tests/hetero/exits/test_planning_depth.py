@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hetero.cli.main import run
-from hetero.exits.calibration import Wishes, calibrate, write_report
+from hetero.exits.calibration import Wishes, calibrate
+from hetero.exits.report_files import write_report
 from hetero.exits.surviving import measured_survival
 from hetero.models.config_reader import read_config
 from hetero.runtime import Runtime

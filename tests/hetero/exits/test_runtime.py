@@ -13,8 +13,8 @@ from adaptive.replay import all_scores, outcome
 from hetero import Runtime
 from hetero.cluster import Cluster
 from hetero.errors import InvalidRequestError
-from hetero.exits.calibration import Wishes, calibrate, observe, write_report
-from hetero.exits.opening import read_stored_report
+from hetero.exits.calibration import Wishes, calibrate, observe
+from hetero.exits.report_files import read_stored_report, write_report
 from hetero.exits.storage import read_card
 
 OFF = AdaptiveChoice(ExitMode.OFF)

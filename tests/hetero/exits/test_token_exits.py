@@ -17,9 +17,9 @@ from hetero.engine.requests import Leaving
 from hetero.errors import ConfigurationError, InvalidRequestError
 from hetero.exits import token_calibration
 from hetero.exits.control import ExitControl
+from hetero.exits.report_files import read_stored_report, write_report
 from hetero.exits.token_calibration import TokenWishes, calibrate_tokens, check_sequences, cut_prompts, head_blocks
 from hetero.exits.token_exits import TokenExits
-from hetero.exits.token_opening import read_token_report, write_token_report
 from hetero.models.config import DecoderConfig
 from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
@@ -57,13 +57,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         patch.setattr(token_calibration, "THRESHOLDS", THRESHOLDS)
         report = calibrate_tokens(runtime, copy, config_of(copy), DEPTH, prompts, WISHES)
-    write_token_report(copy, ExitMode.SKIP, report)
+    write_report(copy, report, ExitMode.SKIP)
     return copy
 
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> CalibrationReport:
-    found = read_token_report(folder, ExitMode.SKIP)
+    found = read_stored_report(folder, ExitMode.SKIP)
     assert found is not None
     return found
 

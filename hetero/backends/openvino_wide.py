@@ -32,12 +32,25 @@ class WideAttention(nn.Module):
         self.rest = narrow
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        q, k, v = self._apart(x, cos, sin) if self.rest.config.qk_norm else self._together(x, cos, sin)
+        out, kept = self.rest.attention(q, k, v, *inputs)
+        return self.rest.o(out), kept
+
+    def _together(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v, with q's and k's heads turned at once: every node of the graph costs time, however small."""
+        config, (q_size, k_size, v_size) = self.rest.config, self.sizes
+        qk, v = self.qkv(x).split([q_size + k_size, v_size], dim=-1)
+        qk = self.rest._positioned(qk, config.head_count + config.kv_head_count, "", cos, sin)
+        q, k = torch.split(qk, [q_size, k_size], dim=-1)
+        return q, k, v
+
+    def _apart(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v where q and k have norms of their own."""
         config = self.rest.config
         q, k, v = self.qkv(x).split(self.sizes, dim=-1)
         q = self.rest._positioned(q, config.head_count, "q_norm", cos, sin)
         k = self.rest._positioned(k, config.kv_head_count, "k_norm", cos, sin)
-        out, kept = self.rest.attention(q, k, v, *inputs)
-        return self.rest.o(out), kept
+        return q, k, v
 
 
 class WideMlp(nn.Module):

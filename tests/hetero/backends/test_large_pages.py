@@ -1,12 +1,14 @@
 """Large pages: which areas of a process are asked for, and that asking changes no byte."""
 
+import ctypes
 import mmap
 import sys
 
 import pytest
 
-from hetero.backends.large_pages import _resident_areas, use_large_pages
+from hetero.backends.large_pages import _areas, _full_pages, use_large_pages
 
+LARGE = 2 << 20
 SMAPS = """\
 7f0000000000-7f0000800000 rw-p 00000000 00:00 0
 Size:               8192 kB
@@ -33,8 +35,20 @@ Rss:                2048 kB
 """
 
 
-def test_large_pages_are_for_used_private_memory_alone() -> None:
-    assert list(_resident_areas(SMAPS)) == [(0x7F0000000000, 0x7F0000800000), (0x55E000000000, 0x55E000800000)]
+def test_large_pages_are_for_private_memory_alone() -> None:
+    sparse, small = (0x7F0001000000, 0x7F0001800000), (0x7F0004000000, 0x7F0004200000)
+    assert list(_areas(SMAPS)) == [(0x7F0000000000, 0x7F0000800000), sparse, (0x55E000000000, 0x55E000800000), small]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells which pages are resident")
+def test_an_area_that_is_used_in_part_gets_large_pages_for_that_part() -> None:
+    memory = mmap.mmap(-1, 8 * LARGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    begin = -(-ctypes.addressof(ctypes.c_char.from_buffer(memory)) // LARGE) * LARGE
+    offset = begin - ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for page in (0, 3):
+        memory[offset + page * LARGE : offset + (page + 1) * LARGE] = b"x" * LARGE
+    memory[offset + 5 * LARGE] = 1
+    assert _full_pages(begin, begin + 7 * LARGE) == [begin, begin + 3 * LARGE]
 
 
 @pytest.mark.parametrize("size", [16 << 20])

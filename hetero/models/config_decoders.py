@@ -53,7 +53,7 @@ def _first(ids: tuple[int, ...]) -> int | None:
 
 def _windows_by_layer_type(fields: Fields, block_count: int) -> tuple[int, ...]:
     """Qwen: `layer_types` where given, else the blocks from `max_window_layers` on where windows are used."""
-    if not fields.flag("use_sliding_window", False):
+    if not fields.flag("use_sliding_window", False) or fields.is_null("sliding_window"):
         return (0,) * block_count
     window = fields.count("sliding_window", default=4096)
     types = fields.get("layer_types")
@@ -67,7 +67,7 @@ def _windows_by_layer_type(fields: Fields, block_count: int) -> tuple[int, ...]:
 
 def _windows_everywhere(fields: Fields, block_count: int) -> tuple[int, ...]:
     """Mistral: one window for every block, 4096 where the key is absent, none where it is null."""
-    if "sliding_window" in fields.values and fields.values["sliding_window"] is None:
+    if fields.is_null("sliding_window"):
         return (0,) * block_count
     return (fields.count("sliding_window", default=4096),) * block_count
 

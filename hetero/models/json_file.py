@@ -33,6 +33,10 @@ class Fields:
     def get(self, *names: str) -> object:
         return next((self.values[name] for name in names if self.values.get(name) is not None), None)
 
+    def is_null(self, name: str) -> bool:
+        """Whether `name` is written as null, which for some keys is not the same as its absence."""
+        return name in self.values and self.values[name] is None
+
     def _wrong(self, name: str, value: object, wanted: str) -> ModelError:
         found = "missing" if value is None else repr(value)
         return ModelError(f"{self.path}: '{name}' is {found}, but must be {wanted}: mend it or fetch it again.")

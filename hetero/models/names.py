@@ -78,10 +78,14 @@ def decoder_block(checkpoint: Checkpoint, config: DecoderConfig, index: int) -> 
 
 
 def decoder_head(checkpoint: Checkpoint, config: DecoderConfig) -> dict[str, Source]:
-    """Parameters of `decoder.DecoderHead`; a tied head is the embedding."""
+    """Parameters of `decoder.DecoderHead`; a tied head is the embedding, unless the checkpoint has one of its own.
+
+    `transformers` unties a head that is stored with other values than the embedding's, whatever config.json says.
+    """
     prefix = body_prefix(checkpoint, config)
     norm = "ln_f" if config.family == "gpt2" else "norm"
-    head = decoder_embedding(checkpoint, config)["tokens"].name if config.tied_head else "lm_head.weight"
+    tied = config.tied_head and not checkpoint.has("lm_head.weight")
+    head = decoder_embedding(checkpoint, config)["tokens"].name if tied else "lm_head.weight"
     return _linear("norm", prefix + norm, config.norm == "layer") | {"head.weight": Source(head)}
 
 

@@ -53,7 +53,8 @@ def longest_context(rope: RopeParameters, max_positions: int) -> int:
 
 
 def _section(fields: Fields) -> Fields:
-    section = fields.get("rope_parameters", "rope_scaling") or {}
+    """Where both are set the older one counts, as in `transformers`: people lengthen a context by adding it."""
+    section = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
     if not isinstance(section, dict) or any(isinstance(value, dict) for value in section.values()):
         raise fields.refuse("rope_parameters", section, "it must be one flat object for all blocks")
     return Fields(fields.path, section)

@@ -76,6 +76,8 @@ def test_config_llama_attention_bias_gives_the_output_one_too(tmp_path: Path) ->
          (0, 16, 16)),
         ({"model_type": "qwen3", "sliding_window": 8, "use_sliding_window": True,
           "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}, (8, 0, 8)),
+        ({"model_type": "qwen2", "use_sliding_window": True, "sliding_window": None, "max_window_layers": 1},
+         (0, 0, 0)),
     ],
 )  # fmt: skip
 def test_config_sliding_windows_by_block(values: dict[str, Any], windows: tuple[int, ...], tmp_path: Path) -> None:

@@ -80,6 +80,15 @@ def test_rotary_without_any_keys_is_the_default(tmp_path: Path) -> None:
     assert config == _write(tmp_path, rope_scaling=None, rope_theta=10_000.0)
 
 
+def test_rotary_older_form_counts_before_the_newer_as_in_transformers(tmp_path: Path) -> None:
+    from transformers import AutoConfig
+
+    newer = {"rope_type": "default", "rope_theta": 50_000.0}
+    config = _write(tmp_path, rope_parameters=newer, rope_scaling=VARIANTS["linear"])
+    wanted = AutoConfig.from_pretrained(tmp_path).rope_parameters
+    assert dict(config.rope_parameters) == wanted == {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}
+
+
 def test_rotary_length_dependent_variants_bound_the_context_to_their_short_form(tmp_path: Path) -> None:
     assert _write(tmp_path, rope_parameters=VARIANTS["longrope"]).max_context == 1024
     assert _write(tmp_path, rope_parameters=VARIANTS["dynamic"]).max_context == 4096

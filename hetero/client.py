@@ -3,7 +3,7 @@
 Knows the wire through `server/convert.py` and the table of statuses; needs neither Ray nor torch nor a model.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,10 +12,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hetero.backends.base import SliceReport
 from hetero.batch import FloatArray
-from hetero.client_channel import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
 from hetero.client_channel import UnaryMethod, call_of, cancel, credentials_of, fail, open_channel, trailers_of
 from hetero.client_receipts import Receipts, Serializable
-from hetero.errors import InvalidRequestError, UnavailableError
+from hetero.errors import UnavailableError
 from hetero.prompts import Prompt
 from hetero.server import convert
 from hetero.server.convert_adaptive import Choice, choice_to_wire, classify_request
@@ -29,7 +28,7 @@ from hetero.v1 import admin_pb2 as admin_wire
 from hetero.v1 import inference_pb2 as wire
 from hetero.v1.admin_pb2_grpc import AdminServiceStub
 from hetero.v1.inference_pb2_grpc import HeteroServiceStub
-from hetero.validation import merge_options
+from hetero.validation import check_seconds, merge_options
 from placement.types import Device, Plan
 from privacy.types import MechanismSpec
 
@@ -79,7 +78,8 @@ class Client:
         timeout: float | None = None,
     ) -> None:
         self.address = address
-        self.timeout = timeout
+        self.timeout, self._closed = timeout, False
+        check_seconds("timeout", timeout)
         self._metadata = credentials_of(token, api_key)
         self._receipts = Receipts(receipt_key)
         self._channel = open_channel(address, tls)
@@ -109,6 +109,8 @@ class Client:
         Raises InvalidRequestError, PromptTooLongError, OverloadedError, CancelledRequestError, StageLostError or
         UnavailableError, under a policy DeniedError and its like, most of them while reading.
         """
+        self._check_open()
+        check_seconds("timeout", timeout)
         asked = convert.sampling_to_wire(merge_options(sampling, options))
         request = wire.GenerateRequest(sampling=asked, nonce=nonce)
         convert.prompt_to_wire(prompt, request)
@@ -119,7 +121,9 @@ class Client:
 
     def embed(self, texts: Sequence[str], *, nonce: str = "") -> FloatArray:
         """One vector for each text, float32 [N, D]. Raises InvalidRequestError where the model does not embed."""
-        return convert.vectors_from_wire(self._infer(self._stub.Embed, _of_texts(wire.EmbedRequest, texts, nonce)))
+        request = wire.EmbedRequest(nonce=nonce)
+        convert.texts_to_wire(texts, request)
+        return convert.vectors_from_wire(self._infer(self._stub.Embed, request))
 
     def classify(self, texts: Sequence[str], *, adaptive: Choice = None, nonce: str = "") -> list[ClassScores]:
         """Each text's probabilities over the labels, or under a policy perhaps a label alone; `adaptive`: its depth."""
@@ -168,14 +172,19 @@ class Client:
 
     def is_serving(self) -> bool:
         """Whether the server takes requests now; False while it loads or drains."""
+        self._check_open()
+        seconds = self.timeout or CONNECT_SECONDS
         try:
-            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=self.timeout or CONNECT_SECONDS)
+            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
         except grpc.RpcError as error:
+            if call_of(error).code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise UnavailableError(f"nobody at {self.address} answered within {seconds} seconds") from None
             fail(self.address, error)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def wait_until_serving(self, timeout: float | None = None) -> None:
         """Return once the server takes requests. Raises UnavailableError after `timeout` seconds."""
+        self._check_open()
         watch = self._health.Watch(health_pb2.HealthCheckRequest(), timeout=timeout)
         try:
             for answer in watch:
@@ -190,6 +199,7 @@ class Client:
 
     def close(self) -> None:
         """End the connection; calls in progress are cancelled."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> "Client":
@@ -219,6 +229,7 @@ class Client:
 
     def _ask(self, method: UnaryMethod[T], request: Any) -> T:
         """The answer of a method that has no receipt."""
+        self._check_open()
         try:
             return method(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.RpcError as error:
@@ -226,6 +237,7 @@ class Client:
 
     def _infer(self, method: UnaryMethod[M], request: Any) -> M:
         """The answer of a method that a policy guards, once its receipt is kept and, where a key is known, believed."""
+        self._check_open()
         try:
             answer, call = method.with_call(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.RpcError as error:
@@ -233,9 +245,6 @@ class Client:
         self._receipts.take(call.trailing_metadata(), (answer,))
         return answer
 
-
-def _of_texts(kind: Callable[..., T], texts: Sequence[str], nonce: str) -> T:
-    try:
-        return kind(texts=texts, nonce=nonce)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequestError(f"the texts must be a list of strings: {error}") from None
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError("the client is closed; connect again")

@@ -26,13 +26,21 @@ def credentials_of(token: str | None, api_key: str | None) -> Metadata:
     """The headers that prove who asks; both where both are given. Raises ConfigurationError for an unusable one."""
     headers: Metadata = (("authorization", f"Bearer {token}"),) if token else ()
     headers += (("x-api-key", api_key),) if api_key else ()
-    if not all(value.isascii() and value.isprintable() for _, value in headers):
+    if not all(isinstance(value, str) and value.isascii() and value.isprintable() for _, value in headers):
         raise ConfigurationError("a token or API key must be printable ASCII; check that it was copied whole")
     return headers
 
 
 def open_channel(address: str, tls: ClientTls | bool | None) -> grpc.Channel:
-    """A channel to `address`; True trusts the system's authorities. Raises ConfigurationError for unusable files."""
+    """A channel to `address`; True trusts the system's authorities.
+
+    Raises ConfigurationError for unusable files, and for what is no address.
+    """
+    port = address.rpartition(":")[2] if isinstance(address, str) else ""
+    if not (port.isdecimal() and int(port) < 2**16):
+        raise ConfigurationError(f"the address of a server is HOST:PORT, as in localhost:50051, not {address!r}")
+    if not isinstance(tls, ClientTls | bool | None):
+        raise ConfigurationError(f"tls is {tls!r} but must be True or a ClientTls, which names the files")
     options = (
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hetero.client import MAX_MESSAGE_BYTES
+from hetero.client_channel import credentials_of, open_channel
 from hetero.client_receipts import RECEIPT_KEY, Receipts
 from hetero.errors import UnavailableError
 from hetero.server.convert_encrypted import keys_header, model_from_wire
@@ -29,7 +29,6 @@ from privacy.he.spec import Kind
 
 _CHUNK_BYTES = 512 * 1024
 T = TypeVar("T")
-Metadata = tuple[tuple[str, str], ...]
 
 
 class EncryptedClient:
@@ -50,9 +49,8 @@ class EncryptedClient:
     ) -> None:
         self.address, self.timeout = address, timeout
         self._receipts = Receipts(public_key)
-        given = {"authorization": f"Bearer {token}" if token else None, "x-api-key": api_key}
-        self._metadata: Metadata = tuple((name, value) for name, value in given.items() if value)
-        self._channel = _channel(address, tls)
+        self._metadata = credentials_of(token, api_key)
+        self._channel = open_channel(address, tls)
         self._stub = EncryptedServiceStub(self._channel)
 
     def models(self) -> tuple[Description, ...]:
@@ -186,13 +184,3 @@ def _key_messages(bundle: KeyBundle) -> Iterator[wire.UploadKeysRequest]:
     data = bundle.context + bundle.galois + bundle.relinearisation
     for at in range(0, len(data), _CHUNK_BYTES):
         yield wire.UploadKeysRequest(chunk=data[at : at + _CHUNK_BYTES])
-
-
-def _channel(address: str, tls: ClientTls | bool | None) -> grpc.Channel:
-    options = (
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    )
-    if not tls:
-        return grpc.insecure_channel(address, options)
-    return grpc.secure_channel(address, (tls if isinstance(tls, ClientTls) else ClientTls()).credentials(), options)

@@ -3,7 +3,7 @@
 Knows the tokenizer's and the engine's interfaces; the engine itself cuts texts into batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -48,7 +48,7 @@ def submit_texts(
 
 def check_texts(texts: Sequence[str]) -> None:
     """Raise InvalidRequestError where `texts` are not between 1 and MAX_TEXTS strings."""
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    if isinstance(texts, str) or not isinstance(texts, Collection) or not all(isinstance(text, str) for text in texts):
         raise InvalidRequestError("the texts must be a list of strings")
     if not 1 <= len(texts) <= MAX_TEXTS:
         raise InvalidRequestError(f"{len(texts)} texts were given but a call takes from 1 to {MAX_TEXTS}")

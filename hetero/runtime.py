@@ -28,7 +28,8 @@ from hetero.exits.opening import Wish
 from hetero.models.config import DecoderConfig, EncoderConfig
 from hetero.progress import ProgressCallback, ignore
 from hetero.prompts import Prompt, tokenize
-from hetero.starting import RuntimeSettings, start_parts
+from hetero.runtime_settings import RuntimeSettings
+from hetero.starting import start_parts
 from hetero.streams import CompletionStream, Ending
 from hetero.types import Chunk, ClassScores, Completion, ModelInfo, SamplingParams
 from hetero.validation import check_length, check_sampling, merge_options
@@ -53,7 +54,7 @@ class Runtime:
 
     def __init__(
         self,
-        model: str,
+        model: str | Path,
         plan: str | Plan | None = None,
         *,
         precision: str | None = None,
@@ -91,10 +92,10 @@ class Runtime:
             exits=exits,
             draft_depth=draft_depth,
         )
-        self.model = model
+        self.model = str(model)
         self._closing = threading.Lock()
         with ExitStack() as undo:
-            self._parts = start_parts(model, settings, on_progress, undo)
+            self._parts = start_parts(self.model, settings, on_progress, undo)
             self._undo = undo.pop_all()
         self._closed = False
         atexit.register(self.close)
@@ -119,10 +120,9 @@ class Runtime:
         Raises InvalidRequestError (PromptTooLongError) at once; while reading OverloadedError, StageLostError,
         CancelledRequestError.
         """
-        chosen = merge_options(sampling, options)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         request_id = uuid.uuid4().hex
-        self.submit(request_id, self.tokenize(prompt), chosen, events.put, timeout, adaptive)
+        self.submit(request_id, self.tokenize(prompt), merge_options(sampling, options), events.put, timeout, adaptive)
         return CompletionStream(self._items(events), lambda: self.cancel(request_id))
 
     def embed(self, texts: Sequence[str]) -> FloatArray:

@@ -12,14 +12,14 @@ from adaptive.modes import AdaptiveChoice
 from hetero.automatic import Proposal, asked_objective, propose
 from hetero.backends.base import ExitSpec, KvSpec
 from hetero.capacity import KvWishes
-from hetero.confinement import Confinement, check_trusted, sees_everything, trust_of
+from hetero.confinement import check_trusted, sees_everything, trust_of
 from hetero.engine.engine import Engine
 from hetero.engine.requests import Leaving
 from hetero.exits.control import ExitControl
-from hetero.exits.opening import Wish, make_control, open_exits
+from hetero.exits.opening import make_control, open_exits
 from hetero.exits.token_exits import TokenExits
 from hetero.exits.token_opening import open_token_exits
-from hetero.limits import TOKEN_WISHES, choose_cache, choose_context, choose_draft_depth, engine_settings
+from hetero.limits import choose_cache, choose_context, choose_draft_depth, engine_settings
 from hetero.models.config import ModelConfig
 from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
@@ -29,44 +29,11 @@ from hetero.placing import Goal, usual_traffic
 from hetero.planning import plan_model
 from hetero.probe import Running, settle
 from hetero.progress import Progress, ProgressCallback
+from hetero.runtime_settings import RuntimeSettings
 from hetero.types import SamplingParams
 from placement.constraints import Constraints, Trust
 from placement.problem import Objective
 from placement.types import Device, Plan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeSettings:
-    """How a model is to be run; None leaves the choice to the runtime. `address` is a Ray cluster's.
-
-    `cache` is the folder of profiles for a plan of ``auto``; None: the usual one. `confinement` is a policy's.
-    `exits` are an encoder's: those that a calibration report allows, or none; `observe` looks at all and stops nowhere.
-    With `verify` a decoder's blocks up to `draft_depth` draft and those after them verify; None: the first stage's.
-    With `release` and `skip` the exit's tokens are taken at its word; a request may choose another mode.
-    """
-
-    plan: str | Plan | None = None
-    precision: str | None = None
-    context_tokens: int | None = None
-    address: str | None = None
-    max_sequences: int = 16
-    kv_blocks: int | None = None
-    kv_memory_bytes: int | None = None
-    max_batch_tokens: int = 512
-    max_waiting: int = 256
-    micro_batches: int = 0
-    threads: int = 0
-    in_process: bool = False
-    cache: Path | None = None
-    confinement: Confinement | None = None
-    exits: Wish = "auto"
-    draft_depth: int | None = None
-
-    @property
-    def exits_allowed(self) -> Wish:
-        """Under a policy that lets no request exit, none is there; and nothing drafts: its pace tells of the text."""
-        free = self.confinement is None or (self.confinement.may_exit and self.exits not in TOKEN_WISHES)
-        return self.exits if free else "off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Knows values, a vocabulary's size and a context's length; neither tokenizers nor
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -14,6 +14,12 @@ from hetero.types import SamplingParams
 MAX_STOP_STRINGS = 16
 MAX_LOGPROBS = 20
 _SEED_LIMIT = 2**63
+#: Beyond these a penalty leaves the range of float32, and a row that cannot be sampled ends its whole batch.
+_PENALTIES = (0.01, 100)
+
+
+def _holds(value: object) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str | bytes)
 
 
 def _is_whole(value: object) -> bool:
@@ -31,10 +37,17 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("top_k", lambda v: _is_whole(v) and v >= 0, "a whole number of at least 0 (0 is off)"),
     ("top_p", lambda v: _is_real(v) and 0 < v <= 1, "above 0 and at most 1"),
     ("min_p", lambda v: _is_real(v) and 0 <= v <= 1, "from 0 to 1"),
-    ("repetition_penalty", lambda v: _is_real(v) and v > 0, "a number above 0 (1 is off)"),
+    (
+        "repetition_penalty",
+        lambda v: _is_real(v) and _PENALTIES[0] <= v <= _PENALTIES[1],
+        f"a number from {_PENALTIES[0]} to {_PENALTIES[1]} (1 is off)",
+    ),
     ("seed", lambda v: v is None or (_is_whole(v) and 0 <= v < _SEED_LIMIT), "from 0 to 2^63 - 1"),
     ("logprobs", lambda v: v is None or (_is_whole(v) and 0 <= v <= MAX_LOGPROBS), f"from 0 to {MAX_LOGPROBS}"),
     ("private_clip", lambda v: _is_real(v) and v >= 0, "a number of at least 0 (0 is off)"),
+    ("ignore_eos", lambda v: isinstance(v, bool), "True or False"),
+    ("stop", _holds, "a sequence of strings"),
+    ("stop_token_ids", _holds, "a sequence of token ids"),
     ("stop", lambda v: len(v) <= MAX_STOP_STRINGS, f"at most {MAX_STOP_STRINGS} strings"),
     ("stop", lambda v: all(isinstance(text, str) and text for text in v), "strings that are not empty"),
 )
@@ -43,8 +56,10 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 def merge_options(sampling: SamplingParams | None, options: dict[str, Any]) -> SamplingParams:
     """`sampling`, or the defaults, with single `options` by name laid over it; one stop string may stand alone.
 
-    Raises InvalidRequestError where an option does not exist.
+    Raises InvalidRequestError where an option does not exist, or `sampling` is something else.
     """
+    if not isinstance(sampling, SamplingParams | None):
+        raise InvalidRequestError(f"sampling is {_shown(sampling)} but must be a SamplingParams; give options by name")
     known = {field.name for field in fields(SamplingParams)}
     for name in options:
         if name not in known:
@@ -52,8 +67,23 @@ def merge_options(sampling: SamplingParams | None, options: dict[str, Any]) -> S
     given = dict(options)
     for name in ("stop", "stop_token_ids"):
         if name in given:
-            given[name] = (given[name],) if isinstance(given[name], str | int) else tuple(given[name] or ())
+            given[name] = _as_tuple(given[name])
     return replace(sampling or SamplingParams(), **given)
+
+
+def _as_tuple(value: Any) -> Any:
+    """One value or several as a tuple; what is neither stays as it is, for `check_sampling` to name."""
+    if value is None:
+        return ()
+    if isinstance(value, str | int):
+        return (value,)
+    return tuple(value) if isinstance(value, Iterable) else value
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise InvalidRequestError where a time is neither None nor a number."""
+    if value is not None and not _is_real(value):
+        raise InvalidRequestError(f"{name} is {_shown(value)} but must be a number of seconds")
 
 
 def check_sampling(sampling: SamplingParams, vocabulary_size: int) -> None:

@@ -16,7 +16,7 @@ from hetero.engine.settings import EngineSettings
 from hetero.errors import InvalidRequestError, PromptTooLongError
 from hetero.models.config import DecoderConfig
 from hetero.types import SamplingParams
-from hetero.validation import check_length, check_sampling, check_token_ids
+from hetero.validation import check_length, check_sampling, check_seconds, check_token_ids
 
 #: Bits of a drawn seed: JSON's numbers hold them exactly.
 SEED_BITS = 53
@@ -35,6 +35,7 @@ class Intake:
         """Raise InvalidRequestError or PromptTooLongError unless the engine can ever finish the request."""
         prompt_tokens, sampling = len(request.token_ids), request.sampling
         check_sampling(sampling, self._model.vocabulary_size)
+        check_seconds("timeout", request.deadline_seconds)
         check_token_ids("the prompt", request.token_ids, self._model.vocabulary_size)
         if prompt_tokens == 0:
             raise InvalidRequestError("the prompt has no tokens; give at least one")

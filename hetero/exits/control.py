@@ -60,6 +60,7 @@ class ExitControl:
 
         Raises InvalidRequestError for a mode that an encoder has not.
         """
+        require_choice(choice)
         choice = choice or AdaptiveChoice()
         if choice.mode not in (None, ExitMode.OFF, self._mode):
             raise InvalidRequestError(f"the mode {choice.mode} is for decoders; an encoder has off and terminate")
@@ -126,6 +127,12 @@ class ExitControl:
             self._stopped = True
             self._reason = f"stopped: {seen}; calibrate again on texts like those that come now"
         logger.warning("exits are %s", self._reason)
+
+
+def require_choice(choice: object) -> None:
+    """Raise InvalidRequestError where what a request says of its depth is neither None nor an AdaptiveChoice."""
+    if not isinstance(choice, AdaptiveChoice | None):
+        raise InvalidRequestError(f"adaptive is {choice!r} but must be an adaptive.modes.AdaptiveChoice, or left out")
 
 
 def choice_of(

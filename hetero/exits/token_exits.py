@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from adaptive.modes import AdaptiveChoice, ExitMode
 from hetero.engine.requests import Leaving
 from hetero.errors import InvalidRequestError
-from hetero.exits.control import ExitControl
+from hetero.exits.control import ExitControl, require_choice
 from hetero.exits.status import ExitStatus, token_depths
 from hetero.types import SamplingParams
 
@@ -43,6 +43,7 @@ class TokenExits:
 
         Where it asks for none and the usual one does not fit it, its tokens are full depth's.
         """
+        require_choice(choice)
         asked = choice.mode if choice else None
         mode = asked or self._mode
         refusal = self._refusal(mode, sampling)

@@ -20,7 +20,7 @@ def resolve(model: str) -> Path:
 
     The hub is asked only for an id; HF_HUB_OFFLINE=1 keeps to what was fetched before. Raises ModelError.
     """
-    path = Path(model).expanduser()
+    path = _path(model)
     if path.is_dir():
         return path.resolve()
     if model == "tiny":
@@ -30,6 +30,17 @@ def resolve(model: str) -> Path:
     if not _is_hub_id(model):
         raise ModelError(f"{model} is neither a folder, nor 'tiny', nor a hub id of the form OWNER/NAME.")
     return _fetch(model)
+
+
+def _path(model: str) -> Path:
+    """The path of that name. Raises ModelError where one cannot even look whether something is there."""
+    try:
+        path = Path(model).expanduser()
+        path.exists()
+        return path
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that is shut, a home that nobody has
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"{model} cannot be looked at ({why}): give a folder, or a hub id.") from None
 
 
 def _embedded() -> Path:

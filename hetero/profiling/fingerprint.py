@@ -31,7 +31,7 @@ def fingerprint(folder: Path, devices: Sequence[Device]) -> Fingerprint:
 
 def _model(folder: Path) -> str:
     found = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(file for file in folder.glob("*.safetensors") if file.is_file()):
         found.update(f"{file.name}:{file.stat().st_size}".encode())
         with file.open("rb") as opened:
             found.update(opened.read(_HEAD_BYTES))

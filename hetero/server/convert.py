@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hetero.batch import FloatArray
-from hetero.encoding import rows_of
+from hetero.encoding import check_texts, rows_of
 from hetero.engine.requests import Finished
 from hetero.errors import InvalidRequestError
 from hetero.prompts import Prompt, split_prompt
@@ -62,6 +62,15 @@ def prompt_from_wire(request: wire.GenerateRequest) -> Prompt:
     if kind == "chat":
         return [{"role": message.role, "content": message.content} for message in request.chat.messages]
     raise InvalidRequestError("the request has no prompt; set text, token_ids or chat")
+
+
+def texts_to_wire(texts: Sequence[str], request: wire.EmbedRequest | wire.ClassifyRequest) -> None:
+    """Put `texts` into `request`. Raises InvalidRequestError where they are no list of strings."""
+    check_texts(texts)
+    try:
+        request.texts.extend(texts)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(f"the texts cannot be sent: {error}") from None
 
 
 def sampling_to_wire(sampling: SamplingParams) -> wire.SamplingOptions:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from adaptive.modes import AdaptiveChoice, ExitMode
 from hetero.errors import InvalidRequestError
-from hetero.exits.control import choice_of
+from hetero.exits.control import choice_of, require_choice
+from hetero.server.convert import texts_to_wire
 from hetero.v1 import inference_pb2 as wire
 
 #: None: as the model was calibrated.
@@ -13,16 +14,15 @@ Choice = AdaptiveChoice | None
 
 def classify_request(texts: Sequence[str], nonce: str, choice: Choice) -> wire.ClassifyRequest:
     """Raises InvalidRequestError where `texts` are no strings."""
-    try:
-        request = wire.ClassifyRequest(texts=texts, nonce=nonce)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequestError(f"the texts must be a list of strings: {error}") from None
+    request = wire.ClassifyRequest(nonce=nonce)
+    texts_to_wire(texts, request)
     choice_to_wire(choice, request)
     return request
 
 
 def choice_to_wire(choice: Choice, request: wire.ClassifyRequest | wire.GenerateRequest) -> None:
     """Put `choice` into `request`; None is left out."""
+    require_choice(choice)
     if choice is None:
         return
     request.adaptive.mode = choice.mode or ""

@@ -103,6 +103,51 @@ def test_number_of_tokens_that_is_none_is_refused(runtime: Runtime, asked: objec
         runtime.generate(PROMPT, max_tokens=asked)
 
 
+def test_options_that_are_none_are_named(runtime: Runtime) -> None:
+    for name, value in (("sampling", {"max_tokens": 3}), ("timeout", "soon"), ("timeout", float("nan"))):
+        with pytest.raises(InvalidRequestError, match=f"^{name} is "):
+            runtime.generate(PROMPT, **{name: value})
+
+
+def test_extreme_penalty_does_not_end_the_batch_of_others(runtime: Runtime) -> None:
+    """Once it made logits of infinity: that row could not be sampled, and every request of its batch failed."""
+    with runtime.stream(PROMPT, max_tokens=40, ignore_eos=True) as other:
+        next(other)
+        with pytest.raises(InvalidRequestError, match="repetition_penalty"):
+            runtime.generate(PROMPT, temperature=1.0, top_p=0.5, repetition_penalty=1e-308)
+        assert other.result().completion_tokens == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("plan", ["cpu:0-5"]),
+        ("precision", "fp64"),
+        ("context", "512"),
+        ("address", 6379),
+        ("max_sequences", 2.0),
+        ("threads", -1),
+        ("cache", "profiles"),
+        ("exits", "foo"),
+        ("exits", None),
+    ],
+)
+def test_setting_that_fits_no_model_is_named(stories260k: Path, name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name} is .* but must be "):
+        Runtime(str(stories260k), **{name: value})
+
+
+def test_draft_depth_without_drafts_is_refused(stories260k: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--exits verify"):
+        Runtime(str(stories260k), draft_depth=2)
+
+
+@pytest.mark.parametrize("model", [Path("/nowhere/at/all"), 5, None])
+def test_model_that_is_none_is_named(model: object) -> None:
+    with pytest.raises(ModelError, match=f"{model} is neither"):
+        Runtime(model)
+
+
 def test_prompt_longer_than_the_context_is_refused(runtime: Runtime) -> None:
     with pytest.raises(PromptTooLongError, match="512 tokens but the context holds 512"):
         runtime.generate([5] * 512)

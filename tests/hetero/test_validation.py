@@ -31,10 +31,16 @@ BAD = [
     ("min_p", 2),
     ("repetition_penalty", 0),
     ("repetition_penalty", -1.0),
+    ("repetition_penalty", 1e-30),
+    ("repetition_penalty", 1e30),
     ("seed", -1),
     ("seed", 2**63),
     ("logprobs", -1),
     ("logprobs", 21),
+    ("ignore_eos", "no"),
+    ("stop", "abc"),
+    ("stop", 5),
+    ("stop_token_ids", 5),
     ("stop", ("",)),
     ("stop", (3,)),
     ("stop", ("x",) * 17),
@@ -52,6 +58,8 @@ GOOD = [
     ("min_p", 0),
     ("min_p", 1.0),
     ("repetition_penalty", 0.5),
+    ("repetition_penalty", 0.01),
+    ("repetition_penalty", 100),
     ("seed", None),
     ("seed", 2**63 - 1),
     ("logprobs", None),
@@ -73,9 +81,7 @@ def test_value_at_the_edge_of_its_range_passes(field: str, value: object) -> Non
 
 
 def test_every_field_is_checked() -> None:
-    checked = {field for field, _ in BAD}
-    unchecked = {field.name for field in dataclasses.fields(SamplingParams)} - checked
-    assert unchecked == {"ignore_eos"}
+    assert {field.name for field in dataclasses.fields(SamplingParams)} == {field for field, _ in BAD}
 
 
 def test_options_lie_over_the_given_values() -> None:

@@ -24,10 +24,10 @@ from hetero.models.config import DecoderConfig
 from hetero.models.config_reader import read_config
 from hetero.models.source import resolve
 from hetero.models.tokenizer import Tokenizer
+from hetero.runtime_settings import RuntimeSettings
 from hetero.server.convert_adaptive import refuse_exits
 from hetero.server.server import Server
 from hetero.server.settings import ServerSettings
-from hetero.starting import RuntimeSettings
 from hetero.types import SamplingParams
 from hetero.v1 import inference_pb2 as wire
 

@@ -23,6 +23,12 @@ def test_source_that_is_neither_folder_nor_id_is_refused(name: str) -> None:
         resolve(name)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-at-all/model"])
+def test_source_that_cannot_be_looked_at_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="cannot be looked at"):
+        resolve(name)
+
+
 def test_source_hub_id_offline_says_how_to_get_it() -> None:
     with pytest.raises(ModelError, match="owner/name is not in the local hub cache and the hub cannot be reached"):
         resolve("owner/name")

@@ -81,6 +81,32 @@ def test_nobody_there_names_the_address_and_how_to_start_one() -> None:
         connect("localhost:1")
 
 
+@pytest.mark.parametrize("address", ["", "localhost", "localhost:99999", "[::1]", 50051, None])
+def test_address_that_is_none_is_named(address: object) -> None:
+    with pytest.raises(ConfigurationError, match="HOST:PORT"):
+        connect(address)
+
+
+def test_certificate_that_is_no_client_tls_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"tls is 'ca\.pem'"):
+        connect("localhost:1", tls="ca.pem")
+
+
+def test_server_that_takes_the_connection_and_says_nothing_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UnavailableError, match="answered within"):
+        connect(f"127.0.0.1:{silent.getsockname()[1]}", timeout=0.5)
+
+
+def test_closed_client_says_so_for_every_call(server: Server) -> None:
+    client = connect(f"localhost:{server.port}")
+    client.close()
+    client.close()
+    calls = (client.is_serving, client.devices, client.wait_until_serving)
+    for call in (*calls, lambda: client.generate("Once"), lambda: client.embed(["a"]), lambda: client.plan):
+        with pytest.raises(UnavailableError, match="the client is closed"):
+            call()
+
+
 def test_draining_ends_what_runs_and_refuses_what_comes(runtime: Runtime, wait_for: Callable[..., None]) -> None:
     server = Server(ServerSettings(port=0))
     server.attach(runtime)

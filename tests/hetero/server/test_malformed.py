@@ -86,6 +86,19 @@ def test_prompt_of_another_kind_is_refused(client: Client, prompt: object) -> No
         client.generate(prompt)
 
 
+@pytest.mark.parametrize("texts", ["abc", None, 5, [b"a"]])
+def test_texts_of_another_kind_are_refused_before_they_are_sent(client: Client, texts: object) -> None:
+    for call in (client.embed, client.classify):
+        with pytest.raises(InvalidRequestError, match="list of strings"):
+            call(texts)
+
+
+def test_options_of_another_kind_are_refused(client: Client) -> None:
+    for name, value in (("timeout", "soon"), ("adaptive", "verify"), ("sampling", {"max_tokens": 3})):
+        with pytest.raises(InvalidRequestError, match=f"^{name} is "):
+            client.generate("Once", **{name: value})
+
+
 def test_unknown_method_is_unimplemented(send: Call) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         send("Train", b"")

@@ -55,7 +55,7 @@ def render_chat(template: str, messages: Messages, special_tokens: Mapping[str, 
         return _compiled(template).render(
             messages=listed, tools=None, documents=None, add_generation_prompt=True, **special_tokens
         )
-    except (jinja2.TemplateError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:  # whatever a downloaded template does to a conversation, it is not the server's fault
         raise InvalidRequestError(f"The model's chat template does not take this conversation: {error}.") from None
 
 

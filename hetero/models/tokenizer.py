@@ -1,13 +1,13 @@
 """Text to token ids and back, by the `tokenizers` library and the folder's own files.
 
-Knows special tokens, padding and truncation; chat templates are rendered in `chat_template.py`. Safe to call from
-several threads. `transformers` is asked only for a folder without `tokenizer.json`.
+Knows padding and truncation; what the folder's settings say is read in `tokenizer_settings.py`, and chat templates are
+rendered in `chat_template.py`. Safe to call from several threads. `transformers` is asked only for a folder without
+`tokenizer.json`.
 """
 
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tokenizers import Encoding
@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from hetero.batch import LongArray
 from hetero.errors import InvalidRequestError, ModelError
 from hetero.models.chat_template import plain_chat, render_chat
-from hetero.models.json_file import read_json
+from hetero.models.tokenizer_settings import read_settings
 
 PaddedTexts = tuple[LongArray, LongArray, LongArray]
 
@@ -25,16 +25,18 @@ class Tokenizer:
     """The tokenizer of the model in `folder`. Raises ModelError where its files are missing or corrupt."""
 
     def __init__(self, folder: Path) -> None:
-        self._settings = _optional_json(folder / "tokenizer_config.json")
-        self._special = {name: _text_of(self._settings.get(name)) for name in ("bos_token", "eos_token", "pad_token")}
-        self._template = _chat_template(folder, self._settings)
+        settings = read_settings(folder)
+        self._special, self._template = settings.special, settings.chat_template
         self._raw = _load(folder)
+        settings.apply(self._raw)
+        cut = self._raw.truncation or {}
+        self._cut_side = settings.truncation_side or cut.get("direction", "right")
         self._raw.no_truncation()
         self._raw.no_padding()
         self._truncating = RawTokenizer.from_str(self._raw.to_str())
         self._truncating_lock = threading.Lock()
-        named = self._raw.token_to_id(self._special["pad_token"] or "")
-        self._pad_id = _pad_id(folder) if named is None else named
+        named = self._raw.token_to_id(self._special.get("pad_token", ""))
+        self._pad_id = settings.pad_id if named is None else named
 
     @property
     def vocabulary_size(self) -> int:
@@ -60,7 +62,7 @@ class Tokenizer:
         """
         if self._template is None:
             return plain_chat(messages)
-        return render_chat(self._template, messages, {k: v for k, v in self._special.items() if v is not None})
+        return render_chat(self._template, messages, self._special)
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Ids of `chat`: a template writes its own special tokens, so none are added to it."""
@@ -69,7 +71,7 @@ class Tokenizer:
     def encode_batch_padded(self, texts: Sequence[str], max_length: int) -> PaddedTexts:
         """(ids, mask, types), each int64 [B, L], L the longest text's tokens but at most `max_length`."""
         with self._truncating_lock:
-            self._truncating.enable_truncation(max_length)
+            self._truncating.enable_truncation(max_length, direction=self._cut_side)
             encodings = self._checked(list(texts), self._truncating, True)
         shape = (len(encodings), max((len(e.ids) for e in encodings), default=0))
         ids, mask, types = np.full(shape, self._pad_id, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -107,30 +109,3 @@ def _converted(folder: Path) -> RawTokenizer:
     except Exception as error:
         raise ModelError(f"{folder}: its tokenizer files cannot be converted ({error}): add tokenizer.json.") from None
     return raw
-
-
-def _optional_json(path: Path) -> dict[str, object]:
-    return read_json(path) if path.is_file() else {}
-
-
-def _pad_id(folder: Path) -> int:
-    value = _optional_json(folder / "config.json").get("pad_token_id")
-    return value if isinstance(value, int) and value >= 0 else 0
-
-
-def _text_of(token: object) -> str | None:
-    """Special tokens are written as a text or as an object with `content`."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
-
-
-def _chat_template(folder: Path, settings: dict[str, Any]) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    found = settings.get("chat_template")
-    if isinstance(found, list):
-        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None

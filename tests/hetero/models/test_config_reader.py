@@ -130,6 +130,14 @@ def test_config_absent_keys_have_the_defaults_of_transformers(
             "usual attention scale",
         ),
         ({"model_type": "bert", "architectures": ["BertForTokenClassification"]}, "'architectures' is"),
+        (
+            {
+                "model_type": "bert",
+                "architectures": ["BertForSequenceClassification"],
+                "problem_type": "multi_label_classification",
+            },
+            "'problem_type' is 'multi_label_classification', which is not supported: use a classifier of which each",
+        ),
         ({"model_type": "bert", "architectures": None, "position_embedding_type": "relative_key"}, "absolute"),
         (
             {

@@ -98,6 +98,56 @@ def test_tokenizer_chat_template_equals_transformers(form: str, checkpoint: Chec
     assert ours.encode_chat(CONVERSATION) == theirs.encode(wanted, add_special_tokens=False)
 
 
+def test_tokenizer_chat_template_gets_every_named_token_as_in_transformers(
+    checkpoint: Checkpoints, tmp_path: Path
+) -> None:
+    template = "{{ bos_token }}{{ unk_token }}/{{ eot_token }}/{{ messages[0].content }}{{ eos_token }}"
+    folder = _with_settings(checkpoint("llama"), tmp_path, chat_template=template, unk_token="</s>", eot_token="<pad>")
+    path = folder / "tokenizer_config.json"
+    values = {name: value for name, value in json.loads(path.read_text()).items() if name != "bos_token"}
+    path.write_text(json.dumps(values))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"bos_token": {"content": "<s>"}}))
+    ours, theirs = Tokenizer(folder), _theirs(folder)
+    wanted = theirs.apply_chat_template(CONVERSATION, tokenize=False)
+    assert ours.chat(CONVERSATION) == wanted == "<s></s>/<pad>/ Hello </s>"
+
+
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        ([{"name": "rag", "template": "x"}, {"name": "tool_use", "template": "y"}], "none is named default"),
+        ("{{ messages[0].content.index('zebra') }}", "substring not found"),
+        ("{{ 1 // 0 }}", "by zero"),
+    ],
+)
+def test_tokenizer_chat_template_that_fails_is_one_clear_refusal(
+    template: Any, named: str, checkpoint: Checkpoints, tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer(_with_settings(checkpoint("llama"), tmp_path, chat_template=template))
+    with pytest.raises(InvalidRequestError, match=f"chat template does not take this conversation: .*{named}"):
+        tokenizer.encode_chat(CONVERSATION)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("bert", {"tokenizer_class": "BertTokenizer", "do_lower_case": False}),
+        ("bert", {"tokenizer_class": "BertTokenizerFast", "strip_accents": False}),
+        ("distilbert", {"tokenizer_class": None, "do_lower_case": False, "tokenize_chinese_chars": False}),
+        ("bert", {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}),
+        ("roberta", {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}),
+        ("gpt2", {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True, "unk_token": "<pad>"}),
+    ],
+)
+def test_tokenizer_class_counts_before_the_file_where_it_does_in_transformers(
+    family: str, settings: dict[str, Any], checkpoint: Checkpoints, tmp_path: Path
+) -> None:
+    folder = _with_settings(checkpoint(family), tmp_path, **settings)
+    ours, theirs = Tokenizer(folder), _theirs(folder)
+    for text in [*TEXTS, "The CAT, Café"]:
+        assert ours.encode(text) == theirs.encode(text)
+
+
 def test_tokenizer_chat_template_that_refuses_is_the_callers_error(checkpoint: Checkpoints, tmp_path: Path) -> None:
     tokenizer = Tokenizer(_with_settings(checkpoint("llama"), tmp_path, chat_template=TEMPLATE))
     with pytest.raises(InvalidRequestError, match="no system here"):

@@ -10,6 +10,7 @@ from hetero.backends.base import SliceReport
 from hetero.batch import FloatArray
 from hetero.encoding import Vectors
 from hetero.engine.requests import Sink
+from hetero.engine.settings import EngineStats
 from hetero.errors import InvalidRequestError
 from hetero.heads import Head
 from hetero.models.config import DecoderConfig, EncoderConfig
@@ -36,6 +37,7 @@ class Model(Protocol):
     @property
     def reports(self) -> tuple[SliceReport, ...]: ...
     def devices(self) -> tuple[Device, ...]: ...
+    def stats(self) -> EngineStats: ...
     def tokenize(self, prompt: Prompt) -> tuple[int, ...]: ...
     def submit(
         self,
@@ -129,6 +131,9 @@ class VectorsOnly:
 
     def devices(self) -> tuple[Device, ...]:
         return ()
+
+    def stats(self) -> EngineStats:
+        return EngineStats()
 
     def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
         self._refuse()

@@ -33,6 +33,8 @@ POLL_SECONDS = 0.05
 POLL_SECONDS_WITH_ROOM = 0.005
 #: Rows that survive an exit are best run with those of other batches; what has left counts no longer.
 MORE_WITH_EXITS = 12
+#: How often an engine without work looks whether its stages are there: who asks for its health asks of them.
+IDLE_SECONDS = 1.0
 #: How long closing waits for the batches in flight, so that the pipeline is left empty.
 DRAIN_SECONDS = 10.0
 
@@ -111,7 +113,7 @@ class Engine:
         return self._encoding.submit(token_ids, attention_mask, token_types, limits)
 
     def stats(self) -> EngineStats:
-        return replace(self._work.stats(), stage_seconds=tuple(self._stage_seconds))
+        return replace(self._work.stats(), stage_seconds=tuple(self._stage_seconds), failure=self._inbox.refusal)
 
     def step(self) -> None:
         """Schedule, run, postprocess: fill the pipeline, wait a little for a result, deal with it."""
@@ -126,13 +128,18 @@ class Engine:
             while self._inbox.refusal is None:
                 self.step()
                 if not self._work.busy and not self._work.in_flight:
-                    self._inbox.wait()
+                    self._rest()
         except HeteroError as error:
             self._refuse(error)
         except Exception as error:
             self._refuse(BackendError(f"the engine stopped at an unexpected error, {type(error).__name__}: {error}"))
         finally:
             self._end()
+
+    def _rest(self) -> None:
+        """Sleep until there is something to do. Raises StageLostError where a stage dies meanwhile."""
+        while not self._inbox.wait(IDLE_SECONDS):
+            self._pipeline.collect(0.0)
 
     def _refuse(self, error: HeteroError) -> None:
         logger.exception("the engine stops")

@@ -42,10 +42,10 @@ class Inbox:
             self._commands.clear()
         return taken
 
-    def wait(self) -> None:
-        """Sleep until there is a command or the inbox is closed."""
+    def wait(self, timeout_seconds: float) -> bool:
+        """Sleep until there is a command or the inbox is closed; False where neither came in time."""
         with self._bell:
-            self._bell.wait_for(lambda: bool(self._commands) or self._refusal is not None)
+            return self._bell.wait_for(lambda: bool(self._commands) or self._refusal is not None, timeout_seconds)
 
     def close(self, refusal: HeteroError) -> None:
         """The first call's error stays."""

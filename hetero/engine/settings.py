@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hetero.errors import ConfigurationError
+from hetero.errors import ConfigurationError, HeteroError
 from hetero.exits.status import ExitStatus
 
 
@@ -57,7 +57,7 @@ class EngineStats:
     several texts. `steps` are batches submitted; `computed_tokens` all tokens that went into them, those recomputed
     after a preemption included. `drafted_tokens` were proposed by an exit, and `accepted_drafts` of them held, in so
     many `verifications` of a sequence's drafts. `stage_seconds` is how long each stage of the pipeline has computed.
-    `exits` is there where the stages have exits.
+    `exits` is there where the stages have exits. `failure` is what ended the engine, such as a lost stage.
     """
 
     running: int = 0
@@ -77,3 +77,4 @@ class EngineStats:
     verifications: int = 0
     stage_seconds: tuple[float, ...] = ()
     exits: ExitStatus | None = None
+    failure: HeteroError | None = None

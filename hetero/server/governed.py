@@ -30,7 +30,7 @@ from hetero.server import convert
 from hetero.server.convert_adaptive import choice_from_wire, refuse_exits
 from hetero.server.governor import Context, Governor
 from hetero.server.private_stream import complete, complete_from_documents, is_told_whole, streamed
-from hetero.server.servicer import Servicer, vectors_of
+from hetero.server.servicer import Servicer, submitted, vectors_of
 from hetero.types import ClassScores, ModelInfo
 from hetero.v1 import inference_pb2 as wire
 from hetero.validation import check_length, check_sampling
@@ -121,7 +121,7 @@ class GovernedServicer(Servicer):
             _depth_choice(decision, request)
 
         async def compute(decision: Decision) -> wire.ClassifyResponse:
-            answer = await asyncio.to_thread(served.submit_texts, texts, _depth_choice(decision, request))
+            answer = await submitted(served.submit_texts, texts, _depth_choice(decision, request))
             logits = served.class_logits(await asyncio.wrap_future(answer))
             depths = None if decision.side_channels.constant_depth else answer.depths.tolist()
             scored = await asyncio.to_thread(_scored, decision, logits, served.labels, depths)

@@ -20,7 +20,8 @@ SERVICE = "hetero.v1.HeteroService"
 #: Every service of ours, whose names begin so.
 _OURS = "/hetero.v1."
 _HEALTH = "/grpc.health.v1.Health/"
-_MAX_MESSAGE_CHARACTERS = 1000
+#: Of a message in UTF-8: gRPC writes each byte that is not ASCII as three, and takes 8 KiB of metadata in all.
+_MAX_MESSAGE_BYTES = 1000
 #: A deadline that is this near has passed: the engine's clock and gRPC's differ a little.
 _DEADLINE_SECONDS = 0.1
 
@@ -165,4 +166,9 @@ async def _abort(context: Context, error: Exception) -> NoReturn:
     remaining = context.time_remaining()
     if isinstance(error, CancelledRequestError) and remaining is not None and remaining < _DEADLINE_SECONDS:
         code = grpc.StatusCode.DEADLINE_EXCEEDED
-    await context.abort(code, message[:_MAX_MESSAGE_CHARACTERS], ((ERROR_KEY, name),))
+    await context.abort(code, _cut(message), ((ERROR_KEY, name),))
+
+
+def _cut(message: str) -> str:
+    """As much of the message, in whole characters, as reaches the caller beside its status."""
+    return message.encode(errors="replace")[:_MAX_MESSAGE_BYTES].decode(errors="ignore")

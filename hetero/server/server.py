@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: How long the last statuses may take to leave.
 _FLUSH_SECONDS = 0.2
+#: How often to look whether the model still runs.
+_WATCH_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -70,7 +72,7 @@ class Server:
         """Serve a runtime, or one with a name and heads; it stays the caller's to close, after this server."""
         served = model if isinstance(model, Served) else Served(model)
         self._servicer.attach(served)
-        self._call(self._health.set_serving(True))
+        self._call(self._begin_serving(served))
         return served
 
     @property
@@ -121,6 +123,16 @@ class Server:
         """A stage that died ends the service: balancers shall look elsewhere."""
         if isinstance(error, StageLostError):
             await self._health.set_serving(False)
+
+    async def _begin_serving(self, served: Served) -> None:
+        await self._health.set_serving(True)
+        self._watching = asyncio.ensure_future(self._watch(served))
+
+    async def _watch(self, served: Served) -> None:
+        """Notice also what no call runs into: a balancer would send the next one here."""
+        while served.model.stats().failure is None:
+            await asyncio.sleep(_WATCH_SECONDS)
+        await self._health.set_serving(False)
 
     async def _stop(self, drain_seconds: float) -> None:
         """Wait for calls of our service alone: watchers of the health would never end by themselves."""

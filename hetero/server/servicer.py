@@ -65,7 +65,7 @@ class Servicer(HeteroServiceServicer):
 
     async def Classify(self, request: wire.ClassifyRequest, context: Context) -> wire.ClassifyResponse:
         served, choice = self._ready(), choice_from_wire(request)
-        answer = await asyncio.to_thread(served.submit_texts, list(request.texts), choice)
+        answer = await submitted(served.submit_texts, list(request.texts), choice)
         logits = served.class_logits(await asyncio.wrap_future(answer))
         depths = answer.depths.tolist()
         return convert.scores_to_wire(class_scores(logits, served.labels, depths), served.info.block_count)
@@ -108,4 +108,19 @@ async def _stream(bridge: EventBridge, runtime: Model, context: Context) -> None
 
 async def vectors_of(submit: Callable[[Sequence[str]], Vectors], texts: Iterable[str]) -> FloatArray:
     """Tokenize aside and wait; when the call ends before, texts that are in no batch yet are dropped."""
-    return await asyncio.wrap_future(await asyncio.to_thread(submit, list(texts)))
+    return await asyncio.wrap_future(await submitted(submit, list(texts)))
+
+
+async def submitted(submit: Callable[..., Vectors], *arguments: Any) -> Vectors:
+    """What `submit` gives, in a thread of its own; given up as soon as it is there where the call has ended before."""
+    work = asyncio.ensure_future(asyncio.to_thread(submit, *arguments))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        work.add_done_callback(_give_up)
+        raise
+
+
+def _give_up(work: "asyncio.Future[Vectors]") -> None:
+    if not work.cancelled() and not work.exception():
+        work.result().cancel()

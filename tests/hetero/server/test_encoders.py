@@ -1,5 +1,7 @@
 """Embedding and classification over a real channel."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +10,9 @@ import pytest
 
 from hetero import InvalidRequestError, Runtime, connect
 from hetero.client import Client
+from hetero.encoding import Vectors
 from hetero.server.server import Server
+from hetero.server.servicer import submitted
 from hetero.server.settings import ServerSettings
 
 TEXTS = ["A cat sat on the mat.", "Gradient descent", "", "the same text " * 40]
@@ -94,3 +98,21 @@ def test_no_texts_or_too_many_are_refused(embedder: Client) -> None:
 def test_models_describe_themselves(embedder: Client, classifier: Client) -> None:
     assert (embedder.info.kind, embedder.info.labels) == ("encoder", ())
     assert classifier.info.labels == ("bad", "fair", "good")
+
+
+async def test_texts_of_a_call_that_ended_while_they_were_tokenized_are_given_up() -> None:
+    tokenized, vectors = threading.Event(), Vectors()
+
+    def submit() -> Vectors:
+        tokenized.wait()
+        return vectors
+
+    call = asyncio.ensure_future(submitted(submit))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    tokenized.set()
+    async with asyncio.timeout(10):
+        while not vectors.cancelled():
+            await asyncio.sleep(0.001)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -95,6 +96,17 @@ def test_lost_stage_ends_the_serving(loading: Server, runtime: Runtime, monkeypa
         with pytest.raises(StageLostError, match="stage 0"):
             client.generate("Once")
         assert not client.is_serving()
+
+
+def test_stage_lost_while_nobody_asks_ends_the_serving(
+    loading: Server, stories260k: Path, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., None]
+) -> None:
+    monkeypatch.setattr("hetero.engine.engine.IDLE_SECONDS", 0.05)
+    with Runtime(str(stories260k), "cpu/torch:0-5", in_process=True, threads=1) as own:
+        loading.attach(own)
+        assert check(loading) == Status.SERVING
+        own._parts.pipeline.close()
+        wait_for(lambda: check(loading) == Status.NOT_SERVING)
 
 
 def test_reflection_tells_services_and_messages(server: Server) -> None:

@@ -91,6 +91,15 @@ def test_long_message_is_cut_and_arrives(own_client: Client, runtime: Runtime, m
         own_client.generate("Once")
 
 
+def test_long_message_arrives_in_every_script(
+    own_client: Client, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes count, of which gRPC makes three each, and takes 8 KiB."""
+    monkeypatch.setattr(runtime, "tokenize", failing_with(errors.ModelError("😀" * 1000 + "\ud800")))
+    with pytest.raises(errors.ModelError, match=r"^😀{250}$"):
+        own_client.generate("Once")
+
+
 def test_full_queue_is_resource_exhausted(stories260k: object) -> None:
     options = {"in_process": True, "threads": 1, "max_sequences": 1, "max_waiting": 1}
     with Runtime(str(stories260k), "cpu/torch:0-5", **options) as small, Server(ServerSettings(port=0)) as server:

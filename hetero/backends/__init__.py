@@ -1,5 +1,7 @@
 """The engines by name; each is imported when it is first asked for, so that an absent one breaks nothing else."""
 
+import os
+import sys
 from functools import cache
 from importlib import import_module
 
@@ -11,6 +13,19 @@ _MODULES = {
     "torch": "hetero.backends.torch_",
     "onnx": "hetero.backends.onnx_",
 }
+
+
+def _send_nothing() -> None:
+    """Keep engines from telling their makers what runs here, which they do unless that is said before their import.
+
+    ONNX Runtime tells names and hashes of models; ``ORT_DISABLE_TELEMETRY=0`` in the environment lets it. OpenVINO
+    counts imports and has no such switch: where this module cannot be imported, its own stand-in takes its place.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: importing it fails
+
+
+_send_nothing()
 
 
 def backend_names() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from operator import index
 from typing import Protocol
 
 from hetero.errors import InvalidRequestError
-from hetero.validation import check_token_ids
+from hetero.validation import check_length, check_token_ids
 
 #: One turn of a conversation: "role" and "content".
 Message = Mapping[str, str]
@@ -19,19 +19,26 @@ Prompt = str | Sequence[int] | Sequence[Message]
 class PromptTokenizer(Protocol):
     """What is needed of `hetero.models.tokenizer.Tokenizer`."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str, *, most_tokens: int | None) -> list[int]: ...
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]: ...
+    def encode_chat(self, messages: Sequence[Message], *, most_tokens: int | None) -> list[int]: ...
 
 
-def tokenize(tokenizer: PromptTokenizer, prompt: Prompt, vocabulary_size: int) -> tuple[int, ...]:
-    """The prompt's token ids, at least one. Raises InvalidRequestError where it is empty or not a prompt."""
+def tokenize(
+    tokenizer: PromptTokenizer, prompt: Prompt, vocabulary_size: int, context_tokens: int | None = None
+) -> tuple[int, ...]:
+    """The prompt's token ids, at least one. Raises InvalidRequestError where it is empty or not a prompt.
+
+    PromptTooLongError where it is seen at once that it does not fit `context_tokens`: what is far too long is not read.
+    """
     text, token_ids, messages = split_prompt(prompt)
     if text:
-        token_ids = tokenizer.encode(text)
+        token_ids = tokenizer.encode(text, most_tokens=context_tokens)
     elif messages:
-        token_ids = tokenizer.encode_chat(messages)
+        token_ids = tokenizer.encode_chat(messages, most_tokens=context_tokens)
     else:
+        if context_tokens is not None:
+            check_length(len(token_ids), context_tokens)
         check_token_ids("the prompt", token_ids, vocabulary_size)
     if not token_ids:
         raise InvalidRequestError("the prompt has no tokens; give some text")

@@ -163,7 +163,7 @@ class Runtime:
         config = self._parts.config
         if not isinstance(config, DecoderConfig):
             raise InvalidRequestError(f"{self.model} is an encoder and does not generate; embed or classify with it")
-        return tokenize(self._parts.tokenizer, prompt, config.vocabulary_size)
+        return tokenize(self._parts.tokenizer, prompt, config.vocabulary_size, self._parts.context_tokens)
 
     def submit(
         self,

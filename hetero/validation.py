@@ -12,6 +12,7 @@ from hetero.errors import InvalidRequestError, PromptTooLongError
 from hetero.types import SamplingParams
 
 MAX_STOP_STRINGS = 16
+MAX_STOP_TOKEN_IDS = 1024
 MAX_LOGPROBS = 20
 _SEED_LIMIT = 2**63
 #: Beyond these a penalty leaves the range of float32, and a row that cannot be sampled ends its whole batch.
@@ -48,6 +49,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("ignore_eos", lambda v: isinstance(v, bool), "True or False"),
     ("stop", _holds, "a sequence of strings"),
     ("stop_token_ids", _holds, "a sequence of token ids"),
+    ("stop_token_ids", lambda v: len(v) <= MAX_STOP_TOKEN_IDS, f"at most {MAX_STOP_TOKEN_IDS} ids"),
     ("stop", lambda v: len(v) <= MAX_STOP_STRINGS, f"at most {MAX_STOP_STRINGS} strings"),
     ("stop", lambda v: all(isinstance(text, str) and text for text in v), "strings that are not empty"),
 )

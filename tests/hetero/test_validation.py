@@ -47,6 +47,7 @@ BAD = [
     ("stop_token_ids", (100,)),
     ("stop_token_ids", (-1,)),
     ("stop_token_ids", (1.0,)),
+    ("stop_token_ids", (1,) * 1025),
 ]
 GOOD = [
     ("max_tokens", 1),
@@ -65,7 +66,7 @@ GOOD = [
     ("logprobs", None),
     ("logprobs", 0),
     ("stop", ("\n\n", "é")),
-    ("stop_token_ids", (0, 99)),
+    ("stop_token_ids", (0, 99) * 512),
 ]
 
 
@@ -112,11 +113,12 @@ def test_long_value_is_cut_in_the_message() -> None:
 class Words:
     """A tokenizer of words: each word is the number of its letters."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, most_tokens: int | None) -> list[int]:
         return [len(word) for word in text.split()]
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        return [token for message in messages for token in (99, *self.encode(message["content"]))]
+    def encode_chat(self, messages: Sequence[Mapping[str, str]], *, most_tokens: int | None) -> list[int]:
+        words = [self.encode(message["content"], most_tokens=most_tokens) for message in messages]
+        return [token for each in words for token in (99, *each)]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ class Words:
     ],
 )
 def test_prompt_of_each_kind_becomes_token_ids(prompt: object, token_ids: tuple[int, ...]) -> None:
-    assert tokenize(Words(), prompt, 100) == token_ids
+    assert tokenize(Words(), prompt, 100, 16) == token_ids
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_prompt_of_each_kind_becomes_token_ids(prompt: object, token_ids: tuple[
 )
 def test_prompt_that_is_none_is_refused_with_a_reason(prompt: object, reason: str) -> None:
     with pytest.raises(InvalidRequestError, match=reason):
-        tokenize(Words(), prompt, 100)
+        tokenize(Words(), prompt, 100, 16)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"logprobs": 0}, {"top_k": 3}, {"top_p": 0.5}, {"temperature": 0.0}])

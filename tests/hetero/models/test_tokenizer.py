@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hetero.errors import InvalidRequestError, ModelError
-from hetero.models.tokenizer import Tokenizer
+from hetero.errors import InvalidRequestError, ModelError, PromptTooLongError
+from hetero.models.tokenizer import CHARACTERS_PER_TOKEN, Tokenizer
 
 Checkpoints = Callable[..., Path]
 TEXTS = ["Once upon a time", "", "  two  spaces\n", "café, Zürich, 東京 🎈", "<s> and [SEP] in a text", "a" * 300]
@@ -65,6 +65,44 @@ def test_tokenizer_padded_batches_from_many_threads_do_not_mix_lengths(checkpoin
     with ThreadPoolExecutor(8) as pool:
         shapes = list(pool.map(lambda n: tokenizer.encode_batch_padded(["river sea cat " * 40], n)[0].shape, lengths))
     assert shapes == [(1, n) for n in lengths]
+
+
+@pytest.mark.parametrize(
+    "text", ["river sea cat " * 2000, " " * 9000 + "river sea " * 90, "river" * 4000 + " sea" * 90]
+)
+def test_tokenizer_cuts_long_texts_as_if_it_had_read_them_whole(text: str, checkpoint: Checkpoints) -> None:
+    for family in ("bert", "roberta"):
+        ours = Tokenizer(checkpoint(family)).encode_batch_padded(["cat", text, "sea"], 24)[0]
+        theirs = _theirs(checkpoint(family))(text, truncation=True, max_length=24)["input_ids"]
+        assert ours[1].tolist()[: len(theirs)] == theirs
+
+
+def test_tokenizer_reads_no_more_of_a_text_than_is_kept(
+    checkpoint: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, read = Tokenizer(checkpoint("bert")), []
+    checked = Tokenizer._checked
+
+    def counted(texts: list[str], *others: Any) -> Any:
+        read.append(sum(map(len, texts)))
+        return checked(texts, *others)
+
+    monkeypatch.setattr(Tokenizer, "_checked", staticmethod(counted))
+    tokenizer.encode_batch_padded(["river sea " * 100_000], 24)
+    assert sum(read) <= 24 * CHARACTERS_PER_TOKEN
+
+
+def test_tokenizer_refuses_a_text_that_no_context_could_hold(checkpoint: Checkpoints) -> None:
+    tokenizer = Tokenizer(checkpoint("llama"))
+    longest = max(map(len, tokenizer._raw.get_vocab()))
+    assert len(tokenizer.encode("Once " * 70, most_tokens=64)) > 64
+    for encode in (tokenizer.encode, lambda text, most_tokens: tokenizer.encode_chat([_turn(text)], most_tokens)):
+        with pytest.raises(PromptTooLongError, match="too many for 64 tokens"):
+            encode("a" * (64 * longest + 1), most_tokens=64)
+
+
+def _turn(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -81,13 +81,19 @@ class Server:
         return self._loop
 
     def close(self, drain_seconds: float | None = None) -> None:
-        """Refuse new calls, let those in progress end for a while, cancel the rest; a second call does nothing."""
+        """Refuse new calls, let those in progress end for a while, cancel the rest; a second call does nothing.
+
+        A signal meanwhile (KeyboardInterrupt) ends the waiting for them, and is raised once they are cancelled.
+        """
         if self._closed:
             return
         self._closed = True
         self._servicer.detach()
         try:
             self._call(self._stop(self.settings.drain_seconds if drain_seconds is None else drain_seconds))
+        except KeyboardInterrupt:
+            self._call(self._server.stop(_FLUSH_SECONDS))
+            raise
         finally:
             self._end_loop()
 

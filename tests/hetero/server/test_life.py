@@ -137,6 +137,20 @@ def test_drain_that_takes_too_long_is_cut(runtime: Runtime, wait_for: Callable[.
     wait_for(lambda: runtime.stats().free_blocks == runtime.stats().total_blocks)
 
 
+def test_second_signal_cuts_the_drain(runtime: Runtime) -> None:
+    server = Server(ServerSettings(port=0))
+    server.attach(runtime)
+    with connect(f"localhost:{server.port}") as client:
+        stream = client.stream("Once upon a time", max_tokens=500, ignore_eos=True)
+        next(stream)
+        signals = threading.Timer(0.05, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
+        signals.start()
+        with pytest.raises(KeyboardInterrupt):
+            server.close()
+        with pytest.raises(UnavailableError):
+            stream.result()
+
+
 def test_closing_twice_and_threads_left(runtime: Runtime) -> None:
     before = threading.active_count()
     server = Server(ServerSettings(port=0))

@@ -118,7 +118,7 @@ class DocumentAnswers:
                 chunks.append(event)
 
         ends = {*(() if sampling.ignore_eos else writer.ends), *sampling.stop_token_ids}
-        output = Output("documents", sampling, writer.tokenizer, ends, keep)
+        output = Output("documents", sampling, writer.tokenizer, ends, keep, prompt_ids=ids[0])
         for token_id in writer.tokens(ids, mechanism):
             if output.accept(SampledToken(token_id)) is not None:
                 break

@@ -17,6 +17,7 @@ from hetero.batch import DecodeBatch, FloatArray, RowSampling
 from hetero.capacity import BLOCK_TOKENS, blocks_for
 from hetero.confinement import Confinement, check_trusted, sees_everything, trust_of
 from hetero.devices import local_devices
+from hetero.engine.detokenizer import text_after
 from hetero.errors import InvalidRequestError, PromptTooLongError
 from hetero.limits import choose_context
 from hetero.models.config import DecoderConfig, ModelConfig
@@ -88,7 +89,7 @@ class DocumentWriter:
             written.append(token_id)
             if token_id in self.ends or len(written) == max_tokens:
                 break
-        shown = self.tokenizer.decode(written)
+        shown = text_after(self.tokenizer, sequences[0], written)
         return PrivateText(shown, tuple(written), self.mechanism.charge(max_tokens))
 
     def tokens(self, sequences: Sequence[Sequence[int]], mechanism: DocumentTokens) -> Iterator[int]:

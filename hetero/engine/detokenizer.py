@@ -1,7 +1,8 @@
 """Token ids become text as they come, never splitting a character.
 
 Knows a tokenizer by its `decode` alone, so it serves byte-level vocabularies, SentencePiece-like ones with leading
-spaces and byte fallback, and WordPiece. The pieces joined are `decode(all ids)`, as long as the bytes are UTF-8.
+spaces and byte fallback, and WordPiece. The pieces joined are what `decode` of prompt and completion says after the
+prompt's text, as long as the bytes are UTF-8.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,12 @@ class TextDecoder(Protocol):
         ...
 
 
+def text_after(decoder: TextDecoder, before: Sequence[int], token_ids: Sequence[int]) -> str:
+    """The text of `token_ids` behind `before`, its first space included."""
+    reader = Detokenizer(decoder, before)
+    return "".join([*(reader.add(token_id) for token_id in token_ids), reader.flush()])
+
+
 class Detokenizer:
     """Text of one sequence of ids, piece by piece; each costs two decodes of a few tokens, however long the text is.
 
@@ -29,11 +36,11 @@ class Detokenizer:
     before `_read` are the last ones told as text, and what a new token adds is the difference to their text.
     """
 
-    def __init__(self, decoder: TextDecoder) -> None:
+    def __init__(self, decoder: TextDecoder, before: Sequence[int] = ()) -> None:
+        """`before`: the prompt's ids, so that the text is what follows theirs, its first space included."""
         self._decoder = decoder
-        self._window: list[int] = []
-        self._read = 0
-        self._told = ""
+        self._window, self._told = self._last_text(before)
+        self._read = len(self._window)
 
     def add(self, token_id: int) -> str:
         """The text that is final now; empty while a character is unfinished or the token has no text."""
@@ -52,6 +59,15 @@ class Detokenizer:
     def flush(self) -> str:
         """What is held at the end, with U+FFFD for bytes that are no character."""
         return self._tell(self._decoder.decode(self._window), len(self._window))
+
+    def _last_text(self, before: Sequence[int]) -> tuple[list[int], str]:
+        """The fewest last ids that have a text, and of whole characters; none where there are no such."""
+        for count in range(1, min(len(before), MAX_HELD_TOKENS) + 1):
+            last = list(before[-count:])
+            text = self._decoder.decode(last)
+            if text and REPLACEMENT not in text:
+                return last, text
+        return [], ""
 
     def _drop_silent(self) -> None:
         """Keep the window short where tokens without text repeat; the first ones may yet strip a space."""

@@ -47,10 +47,11 @@ class Intake:
 
     def job(self, request: GenerateRequest, sink: Sink, now: float) -> Job:
         """The job of a request that was checked; `now` is on the clock `time.monotonic`."""
-        sampling = request.sampling
+        sampling, prompt = request.sampling, request.token_ids
+        ends = self._end_ids(sampling)
         return Job(
             self._sequence(request),
-            Output(request.request_id, sampling, self._decoder, self._end_ids(sampling), sink, self._depths()),
+            Output(request.request_id, sampling, self._decoder, ends, sink, self._depths(), prompt),
             Stopwatch(now),
             None if request.deadline_seconds is None else now + request.deadline_seconds,
         )

@@ -4,7 +4,7 @@ Knows nothing of scheduling. Owned by the engine's thread, as is the sink's call
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from statistics import median
 
@@ -34,6 +34,7 @@ class Output:
         end_ids: Collection[int],
         sink: Sink,
         depths: tuple[int, int] | None = None,
+        prompt_ids: Sequence[int] = (),
     ) -> None:
         """`depths`: blocks up to the exit that drafts, and in all; None: nothing drafts, and no depth is told."""
         self.deaf = False
@@ -41,7 +42,7 @@ class Output:
         self._max_tokens = sampling.max_tokens
         self._wants_logprobs = sampling.logprobs is not None
         self._end_ids = frozenset(end_ids)
-        self._text = Detokenizer(decoder)
+        self._text = Detokenizer(decoder, prompt_ids)
         self._stops = StopFinder(sampling.stop)
         self._sink = sink
         self._count = 0

@@ -58,6 +58,11 @@ def test_greedy_text_equals_the_reference(runtime: Runtime, reference: str) -> N
     assert completion.timings.ttft_seconds > 0
 
 
+def test_prompt_and_completion_joined_are_one_text(runtime: Runtime) -> None:
+    """The first word keeps its space, which a tokenizer after SentencePiece drops from a text that begins with it."""
+    assert runtime.generate(f"{PROMPT}, there was", max_tokens=8).text.startswith(" a ")
+
+
 def test_stages_give_the_same_text(stories260k: Path, reference: str) -> None:
     with Runtime(str(stories260k), "cpu/torch:0-2,cpu/torch:2-3,cpu/torch:3-5", in_process=True, threads=1) as cut:
         assert PROMPT + cut.generate(PROMPT, max_tokens=64).text == reference

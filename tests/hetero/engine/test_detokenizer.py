@@ -102,6 +102,22 @@ def test_text_begins_without_the_decoders_leading_space() -> None:
     assert "".join(stream("sentencepiece", ids)) == "the cat"
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(TOKENIZERS)), st.text(max_size=30), st.integers(0, 30))
+@example("sentencepiece", "Once upon a time there was", 6)
+@example("sentencepiece", "日 日本", 3)
+def test_pieces_after_a_prompt_are_the_rest_of_the_whole_text(name: str, text: str, cut: int) -> None:
+    tokenizer = TOKENIZERS[name]
+    ids = tokenizer.encode(text)
+    prompt, rest = ids[:cut], ids[cut:]
+    before = tokenizer.decode(prompt)
+    if REPLACEMENT in tokenizer.decode(ids) or REPLACEMENT in before:
+        return
+    detokenizer = Detokenizer(tokenizer, prompt)
+    pieces = [*(detokenizer.add(token_id) for token_id in rest), detokenizer.flush()]
+    assert before + "".join(pieces) == tokenizer.decode(ids)
+
+
 def test_a_character_of_four_byte_tokens_comes_whole_with_its_last() -> None:
     assert stream("sentencepiece", byte_ids("😀".encode())) == ["", "", "", "😀", ""]
 

@@ -51,6 +51,12 @@ def greedy(reference: Reference) -> list[list[int]]:
     return [reference(prompt, 128) for prompt in PROMPTS]
 
 
+def text_of(site: Any, prompt: str, token_ids: list[int]) -> str:
+    """What `token_ids` add to the prompt's text, its first space included."""
+    before = site.tokenizer.encode(prompt)
+    return str(site.tokenizer.decode([*before, *token_ids]).removeprefix(site.tokenizer.decode(before)))
+
+
 @pytest.mark.parametrize("limits", [{}, {"max_batch_tokens": 16, "max_sequences": 4}, {"max_sequences": 1}], ids=str)
 @pytest.mark.parametrize("stages", ["one_stage", "three_stages"])
 def test_greedy_tokens_of_a_batch_equal_those_of_transformers(
@@ -59,7 +65,9 @@ def test_greedy_tokens_of_a_batch_equal_those_of_transformers(
     with open_site(request.getfixturevalue(stages), **limits) as site:
         answers = [site.ask(prompt, max_tokens=128, ignore_eos=True) for prompt in PROMPTS]
         assert [answer.token_ids for answer in answers] == greedy
-        assert [answer.text for answer in answers] == [site.tokenizer.decode(ids) for ids in greedy]
+        assert [answer.text for answer in answers] == [
+            text_of(site, *pair) for pair in zip(PROMPTS, greedy, strict=True)
+        ]
         assert site.is_empty()
 
 
@@ -134,7 +142,7 @@ def test_a_stop_string_ends_the_text_before_it(
     greedy: list[list[int]], open_site: OpenSite, one_stage: LocalPipeline
 ) -> None:
     with open_site(one_stage) as site:
-        whole = site.tokenizer.decode(greedy[1])
+        whole = text_of(site, STORY, greedy[1])
         answer = site.ask(STORY, max_tokens=128, stop=("zebra", "park. One", "very"))
         assert answer.reason is FinishReason.STOP
         assert answer.text == whole[: whole.index("park. One")]
@@ -147,7 +155,7 @@ def test_text_that_only_begins_a_stop_string_is_told_in_the_end(
     greedy: list[list[int]], open_site: OpenSite, one_stage: LocalPipeline
 ) -> None:
     with open_site(one_stage) as site:
-        whole = site.tokenizer.decode(greedy[1][:30])
+        whole = text_of(site, STORY, greedy[1][:30])
         answer = site.ask(STORY, max_tokens=30, stop=(whole[-5:] + "\0", "park. Two"))
         assert (answer.reason, answer.text) == (FinishReason.LENGTH, whole)
 
@@ -161,7 +169,7 @@ def test_a_stop_id_ends_the_completion_without_its_text(
         answer = site.ask(STORY, max_tokens=128, stop_token_ids=(stop_id,), ignore_eos=True)
         assert answer.reason is FinishReason.EOS
         assert answer.token_ids == greedy[1][: first + 1]
-        assert answer.text == site.tokenizer.decode(greedy[1][:first])
+        assert answer.text == text_of(site, STORY, greedy[1][:first])
 
 
 def test_the_models_own_end_ends_the_completion_unless_ignored(

@@ -31,9 +31,15 @@ def check_architecture(fields: Fields, endings: tuple[str, ...]) -> str:
     """The first of `architectures`, or ''. Raises ModelError where it ends in none of `endings`."""
     named = fields.get("architectures")
     first = named[0] if isinstance(named, list) and named else ""
-    if not isinstance(first, str) or (first and not first.endswith(endings)):
+    if not isinstance(first, str) or (first and not first.endswith(endings)) or first.endswith("RewardModel"):
         raise fields.refuse("architectures", named, "the class must end in " + " or ".join(endings))
     return first
+
+
+def _check_causal(fields: Fields) -> None:
+    """Embedding models made of a decoder look both ways; to generate with one would give nonsense."""
+    if not fields.flag("is_causal", True):
+        raise fields.refuse("is_causal", False, "use a decoder whose tokens see only those before them")
 
 
 def _token_ids(fields: Fields, name: str) -> tuple[int, ...]:
@@ -96,7 +102,8 @@ def _head_size(fields: Fields, family: str, hidden_size: int, head_count: int) -
 
 
 def _kv_heads(fields: Fields, family: str, head_count: int) -> int:
-    default = {"mistral": 8, "qwen2": 32, "qwen3": 32}.get(family, head_count)
+    told = not fields.is_null("num_key_value_heads")
+    default = {"mistral": 8, "qwen2": 32, "qwen3": 32}.get(family, head_count) if told else head_count
     kv_heads = fields.count("num_key_value_heads", default=default)
     if head_count % kv_heads:
         raise fields.refuse("num_key_value_heads", kv_heads, f"it must divide num_attention_heads {head_count}")
@@ -105,6 +112,7 @@ def _kv_heads(fields: Fields, family: str, head_count: int) -> int:
 
 def _read_rotary(fields: Fields) -> DecoderConfig:
     check_architecture(fields, ("ForCausalLM", "Model"))
+    _check_causal(fields)
     family = fields.text("model_type")
     hidden, heads = fields.count("hidden_size"), fields.count("num_attention_heads")
     blocks = fields.count("num_hidden_layers")
@@ -151,6 +159,7 @@ def _check_gpt2(fields: Fields, hidden: int, heads: int) -> None:
 
 def _read_gpt2(fields: Fields) -> DecoderConfig:
     check_architecture(fields, ("LMHeadModel", "GPT2Model"))
+    _check_causal(fields)
     hidden, heads = fields.count("n_embd", "hidden_size"), fields.count("n_head", "num_attention_heads")
     blocks = fields.count("n_layer", "num_hidden_layers")
     _check_gpt2(fields, hidden, heads)

@@ -25,6 +25,8 @@ def read_config(folder: Path) -> ModelConfig:
     fields = Fields(path, read_json(path))
     if fields.get("quantization_config", "compression_config") is not None:
         raise fields.refuse("quantization_config", "set", "use the model's unquantised fp32, fp16 or bf16 checkpoint")
+    if fields.get("per_layer_config") is not None:
+        raise fields.refuse("per_layer_config", "set", "use a model whose blocks are all alike")
     return _reader(fields)(fields)
 
 

@@ -13,6 +13,8 @@ from hetero.errors import ModelError
 _ID_PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}\w)?", re.ASCII)
 #: What is fetched of a hub's repository; weights in other formats stay there.
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*/config.json"]
+#: The same weights once more, under other names or in folders of other programs.
+_COPIES = ["consolidated*", "*/*.safetensors"]
 
 
 def resolve(model: str) -> Path:
@@ -60,7 +62,7 @@ def _fetch(model: str) -> Path:
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=_PATTERNS))
+        return Path(snapshot_download(model, allow_patterns=_PATTERNS, ignore_patterns=_COPIES))
     except GatedRepoError:
         raise ModelError(f"{model} is gated: accept its terms on the hub and log in with 'hf auth login'.") from None
     except RepositoryNotFoundError:

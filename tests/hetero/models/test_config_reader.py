@@ -91,7 +91,13 @@ def test_config_sliding_windows_by_block(values: dict[str, Any], windows: tuple[
 
 
 @pytest.mark.parametrize(
-    ("model_type", "values"), [("mistral", {}), ("qwen2", {"num_attention_heads": 32}), ("qwen3", {})]
+    ("model_type", "values"),
+    [
+        ("mistral", {}),
+        ("qwen2", {"num_attention_heads": 32}),
+        ("qwen2", {"num_key_value_heads": None}),
+        ("qwen3", {}),
+    ],
 )
 def test_config_absent_keys_have_the_defaults_of_transformers(
     model_type: str, values: dict[str, Any], tmp_path: Path
@@ -112,6 +118,9 @@ def test_config_absent_keys_have_the_defaults_of_transformers(
         ({"model_type": "t5"}, "'model_type' is 't5', which is not supported: use one of llama, mistral"),
         ({"model_type": None}, "'model_type' is missing"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "'architectures' is"),
+        ({"architectures": ["Qwen2ForRewardModel"], "model_type": "qwen2"}, "'architectures' is"),
+        ({"is_causal": False}, "'is_causal' is False, which is not supported: use a decoder whose tokens"),
+        ({"per_layer_config": {"1": {"intermediate_size": 8}}}, "use a model whose blocks are all alike"),
         ({"hidden_size": None}, "'hidden_size' is missing, but must be a whole number of at least 1"),
         ({"hidden_size": "64"}, "'hidden_size' is '64'"),
         ({"hidden_size": 0}, "'hidden_size' is 0"),

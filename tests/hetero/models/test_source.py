@@ -43,3 +43,22 @@ def test_source_hub_id_in_the_cache_is_found_offline(stories260k: Path, tmp_path
     (snapshot / "config.json").write_bytes((stories260k / "config.json").read_bytes())
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert resolve("owner/name") == snapshot
+
+
+def test_source_fetches_a_models_weights_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of a repository that holds them as its maker's one file, as shards and for another program: the shards."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    held = ["config.json", "consolidated.safetensors", "model-00001-of-00002.safetensors", "onnx/model.safetensors",
+            "1_Pooling/config.json", "tokenizer.model", "chat_template.jinja", "pytorch_model.bin"]  # fmt: skip
+    fetched: list[str] = []
+
+    def fetch(name: str, **patterns: list[str]) -> str:
+        fetched.extend(filter_repo_objects(held, **patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert resolve("owner/name") == tmp_path
+    assert fetched == ["config.json", "model-00001-of-00002.safetensors", "1_Pooling/config.json", "tokenizer.model",
+                       "chat_template.jinja"]  # fmt: skip

@@ -129,5 +129,6 @@ def check_length(prompt_tokens: int, context_tokens: int) -> int:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    # All of a million values would be written out for the sake of the first few.
+    text = repr(value[:60] if isinstance(value, str | bytes | list | tuple) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -104,6 +104,22 @@ def test_length_gives_the_room_that_is_left() -> None:
         check_length(16, 16)
 
 
+class Costly:
+    """A value of which only so many may be written out."""
+
+    shown = 0
+
+    def __repr__(self) -> str:
+        Costly.shown += 1
+        return "5"
+
+
+def test_long_tuple_is_not_written_out_for_its_message() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^stop is \(5, 5, .*\.\.\. but must be at most 16"):
+        check_sampling(SamplingParams(stop=(Costly(),) * 100_000), 100)
+    assert Costly.shown <= 60
+
+
 def test_long_value_is_cut_in_the_message() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         check_token_ids("the prompt", ["x" * 10_000], 100)

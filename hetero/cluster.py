@@ -4,19 +4,15 @@ Knows nodes and devices; knows neither models nor plans. Ray is imported when a 
 """
 
 import os
-import secrets
 import socket
-import sys
-import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from hetero.cluster_start import first_line, join, prepare_environment, start
 from hetero.errors import ConfigurationError
 from placement.types import Device
 
-OBJECT_STORE_BYTES = 100 * 1024 * 1024
 DISCOVERY_SECONDS = 120.0
 REACH_SECONDS = 5.0
 #: The label of `ray start --labels hetero-node=NAME` that names a node in plans.
@@ -91,15 +87,15 @@ def connect(address: str | None = None) -> Cluster:
         address = None
     if address and address != "auto":
         _check_reachable(address)
-    _prepare_environment(joining=bool(address))
+    prepare_environment(joining=bool(address))
     import ray
 
     if ray.is_initialized():
         return Cluster(started_here=False, connected_here=False)
     if address:
-        _join(address)
+        join(address)
     else:
-        _start()
+        start()
     return Cluster(started_here=not address, connected_here=True)
 
 
@@ -117,86 +113,6 @@ def _check_reachable(address: str) -> None:
         raise ConfigurationError(
             f"no Ray cluster answers at {address} ({error}); start one with `ray start --head` or unset RAY_ADDRESS"
         ) from None
-
-
-def _prepare_environment(joining: bool) -> None:
-    """Set what Ray reads when it is imported: a quick and quiet start, and authentication by token.
-
-    A cluster of our own gets a token, for this process and its children alone, where the user has none. A cluster that
-    we join decides for itself; a token that is there is shown to it. Where Ray was imported before, it has read its
-    mode already, and asks for a token by itself when it starts a cluster.
-    """
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray runs actors at niceness 15, behind everything else on the machine; a stage is what the machine is for.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    # Ray prints to stdout when a worker dies, which `--json` cannot bear; that a stage was lost is told as an error.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-    if not joining and not _token_is_there():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    if "ray" not in sys.modules and _token_is_there():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-
-def _token_is_there() -> bool:
-    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return bool(named) or (Path.home() / ".ray" / "auth_token").is_file()
-
-
-def _common_options() -> dict[str, Any]:
-    from ray.job_config import JobConfig
-
-    return {
-        "namespace": f"hetero-{secrets.token_hex(4)}",
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-        "job_config": JobConfig(_py_driver_sys_path=_code_paths()),
-    }
-
-
-def _code_paths() -> list[str]:
-    """Where workers find this package: nowhere special if it is installed or travels with a submitted job."""
-    root = Path(__file__).resolve().parents[1]
-    installed = {Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib")}
-    return [] if root in installed or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else [str(root)]
-
-
-def _join(address: str) -> None:
-    import ray
-    from ray.exceptions import AuthenticationError
-
-    try:
-        ray.init(address=address, **_common_options())
-    except AuthenticationError:
-        raise ConfigurationError(
-            f"the Ray cluster at {address} refuses this process without its token; "
-            "give it in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-        ) from None
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ConfigurationError(
-            f"the Ray cluster at {address} cannot be joined; it may be of another version or want another token "
-            f"({_first_line(error)})"
-        ) from None
-
-
-def _start() -> None:
-    import ray
-
-    try:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **_common_options(),
-        )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        raise ConfigurationError(f"a local Ray cluster cannot be started: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def discover(cluster: Cluster) -> tuple[Device, ...]:
@@ -244,4 +160,4 @@ def _on(node: Node, device: Device) -> Device:
 
 def _cause(error: BaseException) -> str:
     cause = getattr(error, "cause", None)
-    return f"{type(cause).__name__}: {_first_line(cause)}" if isinstance(cause, BaseException) else _first_line(error)
+    return f"{type(cause).__name__}: {first_line(cause)}" if isinstance(cause, BaseException) else first_line(error)

@@ -21,6 +21,7 @@ OtherCheckout = Annotated[
     typer.Option(
         "--against",
         help="A checkout of another version: only compare what requests without a policy run.",
+        exists=True,
         file_okay=False,
     ),
 ]

@@ -10,7 +10,7 @@ from adaptive.modes import ExitMode
 from hetero.cli import options
 from hetero.cli.describe import plan_document
 from hetero.cli.output import note, only_results_on_stdout, out, print_json, table
-from hetero.cli.running import read_settings, running
+from hetero.cli.running import check_encoder, read_settings, running
 from hetero.errors import InvalidRequestError
 from hetero.exits.control import choice_of
 
@@ -38,6 +38,7 @@ def embed(
     """Turn texts into vectors."""
     texts = read_texts(text)
     settings = read_settings(config, {"plan": plan, "precision": precision, "address": address})
+    check_encoder(model, classifies=False)
     with only_results_on_stdout() if as_json else nullcontext(), running(model, settings) as runtime:
         vectors = runtime.embed(texts)
         if as_json:
@@ -63,6 +64,7 @@ def classify(
     choice = choice_of(adaptive, max_disagreement)
     texts = read_texts(text)
     settings = read_settings(config, {"plan": plan, "precision": precision, "address": address})
+    check_encoder(model, classifies=True)
     with only_results_on_stdout() if as_json else nullcontext(), running(model, settings) as runtime:
         scored = runtime.classify(texts, choice)
         documents = [dict(zip(scores.labels, scores.probabilities, strict=True)) for scores in scored]

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -68,7 +69,9 @@ def options(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. An expected failure is one sentence on stderr."""
     try:
-        return int(app(arguments, prog_name="hetero", standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="hetero", standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return failures.INTERRUPTED
     except BrokenPipeError:
@@ -78,16 +81,40 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not failures.is_expected(error):
             raise
-        print(f"hetero: {failures.sentence(error)}", file=sys.stderr)
+        if sentence := failures.sentence(error):
+            with suppress(OSError):  # stderr may be what is full; the exit code tells still
+                print(f"hetero: {sentence}", file=sys.stderr)
+        if isinstance(error, OSError):
+            _settle_stdout()
         return failures.exit_code(error)
+
+
+def _settle_stdout() -> None:
+    """Write what is left, or nothing any more where that fails: Python would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = None
 
 
 def main() -> NoReturn:
     """The entry point of the `hetero` script."""
     # The server's threads run before Ray starts its processes, which need none of them.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # What of gRPC's failures matters comes as an error; its own log would stand beside the one sentence.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    _open_standard_files()
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run())
+
+
+def _open_standard_files() -> None:
+    """Let a closed stdin, stdout or stderr lead nowhere: else the next file that is opened would stand in its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

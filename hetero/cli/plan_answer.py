@@ -13,7 +13,7 @@ from hetero.cli.devices import find_devices
 from hetero.cli.plan_exits import Candidates, exit_candidates
 from hetero.cli.plan_goal import make_goal
 from hetero.cli.plan_question import Question
-from hetero.cli.profile import measure
+from hetero.cli.profile import measure, require_no_encrypted
 from hetero.confinement import check_trusted, sees_everything
 from hetero.exits.surviving import measured_survival
 from hetero.models.config import ModelConfig
@@ -123,6 +123,7 @@ def _marks(question: Question, folder: Path) -> "Marks | None":
     """What the policy says, where one is named."""
     settings = question.settings
     if settings.policy is None:
+        require_no_encrypted(settings)
         return None
     from hetero.hybrid import read_marks
 

@@ -15,6 +15,7 @@ from hetero.cli import options
 from hetero.cli.output import only_results_on_stdout, out, print_json, table, work_progress
 from hetero.cli.running import read_settings
 from hetero.config import Settings
+from hetero.errors import ConfigurationError
 from placement.tables import fit_link, make_table
 
 if TYPE_CHECKING:
@@ -68,9 +69,16 @@ def profile(
             show(outcome)
 
 
+def require_no_encrypted(settings: Settings) -> None:
+    """Raise ConfigurationError where layers for ciphertexts are named without the policy that would mark them."""
+    if settings.encrypted:
+        raise ConfigurationError("--encrypted needs a --policy, which says what runs on ciphertexts")
+
+
 def _marked(model: str, settings: Settings) -> "tuple[ModelSpec, ...]":
     """The layers that the policy marks, where one is named."""
     if settings.policy is None:
+        require_no_encrypted(settings)
         return ()
     from hetero.hybrid import read_marks
     from hetero.models.source import resolve

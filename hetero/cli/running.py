@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hetero.cli.output import note, starting
 from hetero.config import Settings, load_settings
+from hetero.errors import InvalidRequestError
 from hetero.types import SamplingParams
 from hetero.validation import check_sampling
 
@@ -22,11 +23,33 @@ def read_settings(config: Path | None, flags: Mapping[str, object]) -> Settings:
 
 
 def check_early(model: str, sampling: SamplingParams) -> None:
-    """Refuse wrong sampling values before anything is started. Raises InvalidRequestError or ModelError."""
+    """Refuse wrong sampling values, and an encoder, before anything is started.
+
+    Raises InvalidRequestError or ModelError.
+    """
+    from hetero.models.config import EncoderConfig
     from hetero.models.config_reader import read_config
     from hetero.models.source import resolve
 
-    check_sampling(sampling, read_config(resolve(model)).vocabulary_size)
+    config = read_config(resolve(model))
+    if isinstance(config, EncoderConfig):
+        raise InvalidRequestError(f"{model} is an encoder and does not generate; embed or classify with it")
+    check_sampling(sampling, config.vocabulary_size)
+
+
+def check_encoder(model: str, classifies: bool) -> None:
+    """Refuse a model that gives no vectors, or no classes, before anything is started. Raises like `check_early`."""
+    from hetero.models.config import EncoderConfig
+    from hetero.models.config_reader import read_config
+    from hetero.models.source import resolve
+
+    config = read_config(resolve(model))
+    if not isinstance(config, EncoderConfig):
+        raise InvalidRequestError(f"{model} is a decoder and gives no vectors; generate with it")
+    if classifies and not config.labels:
+        raise InvalidRequestError(f"{model} has no classification head; embed with it")
+    if config.labels and not classifies:
+        raise InvalidRequestError(f"{model} has a classification head and does not embed; classify with it")
 
 
 def start(model: str, settings: Settings, confinement: "Confinement | None" = None) -> "Runtime":

@@ -69,7 +69,9 @@ def _read(path: Path) -> tuple[dict[str, Floats], dict[str, str]]:
         with safe_open(path, "np") as file:
             names = list(file.keys())
             return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
-    except (OSError, SafetensorError, TypeError):
+    except OSError as error:
+        raise EncryptionError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (SafetensorError, TypeError):
         raise EncryptionError(f"{path} is no safetensors file of numbers; write one with `save_spec`") from None
 
 

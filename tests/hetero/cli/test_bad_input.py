@@ -44,10 +44,31 @@ def test_wrong_plan_is_refused(refused: Refused, stories260k: Path, plan: str, s
         (("bench", "decode"), "--random-config"),
         (("bench", "decode", "--random-config", "/nowhere.json"), "/nowhere.json"),
         (("fly",), "fly"),
+        (("embed", "tiny", "--text", "x"), "tiny is a decoder and gives no vectors"),
+        (("classify", "tiny", "--text", "x"), "tiny is a decoder and gives no vectors"),
+        (("generate", "tiny", "--prompt", "x", "--repetition-penalty", "1e-30"), "repetition_penalty"),
+        (("generate", "tiny", "--prompt", "x", "--draft-depth", "2"), "--exits verify"),
+        (("generate", "~nobody-at-all/model", "--prompt", "x"), "~nobody-at-all/model cannot be looked at"),
+        (("plan", "tiny", "--encrypted", "/nowhere"), "--policy"),
+        (("profile", "tiny", "--encrypted", "/nowhere"), "--policy"),
+        (("bench", "privacy", "--against", "/nowhere"), "/nowhere"),
+        (("private", "serve", "--head", "/nowhere"), "/nowhere cannot be read: No such file"),
     ],
 )
 def test_wrong_arguments_are_refused(refused: Refused, arguments: tuple[str, ...], said: str) -> None:
     assert said in refused(*arguments)
+
+
+def test_encoder_is_not_started_for_what_it_cannot_do(refused: Refused, minilm: Path) -> None:
+    assert "is an encoder and does not generate" in refused("generate", minilm, "--prompt", "x")
+    assert "has no classification head" in refused("classify", minilm, "--text", "x")
+
+
+def test_weights_that_lead_nowhere_are_refused(refused: Refused, stories260k: Path, tmp_path: Path) -> None:
+    """As in the hub's cache when a download was cut: a link to nothing."""
+    (tmp_path / "config.json").write_bytes((stories260k / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").symlink_to("/nowhere")
+    assert "holds neither model.safetensors" in refused("plan", tmp_path)
 
 
 def test_unknown_setting_is_refused_with_the_likely_name(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:

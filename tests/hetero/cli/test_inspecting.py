@@ -1,6 +1,8 @@
 """Commands that start nothing: devices, plan, doctor, help."""
 
 import json
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,6 +94,39 @@ def test_output_into_a_closed_pipe_ends_without_a_traceback() -> None:
         command, shell=True, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3]
     )
     assert done.stderr == ""
+
+
+def test_interrupt_while_the_command_is_imported_says_nothing() -> None:
+    code = """if True:
+        import os, signal, sys
+        class Interrupting:
+            def find_spec(self, name, path=None, target=None):
+                if name == "hetero.cli.main":
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Interrupting())
+        from hetero.__main__ import main
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        ("--version > /dev/full", 1, "hetero: the system refused: No space left on device"),
+        ("privacy schema > /dev/full", 1, "hetero: the system refused: No space left on device"),
+        ("--version >&-", 0, ""),
+        ("fly 2>&-", 2, ""),
+        ("bench", 2, ""),
+    ],
+)
+def test_output_that_goes_nowhere_ends_without_a_traceback(shell: str, code: int, said: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m hetero {shell}"
+    root = Path(__file__).parents[3]
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, cwd=root)
+    assert done.returncode == code
+    assert done.stderr.startswith(said) and len(done.stderr.splitlines()) == bool(said)
 
 
 def test_module_is_the_command(hetero: Callable[..., subprocess.CompletedProcess[str]]) -> None:

@@ -41,7 +41,7 @@ def test_wheel_carries_the_embedded_model_and_the_licence(wheel: Path) -> None:
 def test_wheel_starts_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     entry = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
-    assert "hetero = hetero.cli.main:main" in archive.read(entry).decode()
+    assert "hetero = hetero.__main__:main" in archive.read(entry).decode()
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -12,7 +12,7 @@ from hetero.encoding import check_texts, rows_of
 from hetero.engine.requests import Finished
 from hetero.errors import InvalidRequestError
 from hetero.prompts import Prompt, split_prompt
-from hetero.server.convert_placement import plan_from_wire, plan_to_wire
+from hetero.server.convert_placement import known, plan_from_wire, plan_to_wire
 from hetero.streams import Ending
 from hetero.types import Chunk, ClassScores, FinishReason, ModelInfo, SamplingParams, Timings, TokenLogprob
 from hetero.v1 import inference_pb2 as wire
@@ -148,7 +148,7 @@ def summary_from_wire(summary: wire.Summary) -> Ending:
     return Ending(
         summary.usage.prompt_tokens,
         summary.usage.completion_tokens,
-        _FROM_FINISH_REASON[summary.finish_reason],
+        known(_FROM_FINISH_REASON, summary.finish_reason, "a reason to end"),
         Timings(times.ttft_seconds, times.itl_seconds_median, times.tokens_per_second, times.queue_seconds),
         summary.seed,
         plan_from_wire(summary.plan),

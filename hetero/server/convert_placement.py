@@ -1,6 +1,10 @@
 """Between wire messages and our own types, both ways, and nothing else: devices, plans, reports of stages."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from hetero.backends.base import SliceReport
+from hetero.errors import ConfigurationError
 from hetero.v1 import placement_pb2 as wire
 from placement.types import Device, DeviceKind, EncryptedStage, Plan, Stage
 
@@ -10,6 +14,16 @@ _DEVICE_KINDS = {
     DeviceKind.NPU: wire.DEVICE_KIND_NPU,
 }
 _FROM_DEVICE_KIND = {value: key for key, value in _DEVICE_KINDS.items()}
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+def known(meanings: Mapping[K, T], value: K, what: str) -> T:
+    """What an enum's value means. Raises ConfigurationError for one that only a newer server can have sent."""
+    if value not in meanings:
+        raise ConfigurationError(f"the server tells of {what} {value}, which is unknown here; update this client")
+    return meanings[value]
 
 
 def plan_to_wire(plan: Plan) -> wire.Plan:
@@ -81,7 +95,7 @@ def device_to_wire(device: Device) -> wire.Device:
 def device_from_wire(device: wire.Device) -> Device:
     return Device(
         device.name,
-        _FROM_DEVICE_KIND[device.kind],
+        known(_FROM_DEVICE_KIND, device.kind, "a kind of device"),
         tuple(device.engines),
         tuple(device.precisions),
         device.memory_bytes,

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from hetero.backends.base import SliceReport
 from hetero.engine.requests import Finished
-from hetero.errors import InvalidRequestError
+from hetero.errors import ConfigurationError, InvalidRequestError
 from hetero.server import convert
 from hetero.server.convert_placement import plan_from_wire, plan_to_wire, report_from_wire, report_to_wire
 from hetero.streams import Ending
 from hetero.types import Chunk, ClassScores, FinishReason, ModelInfo, SamplingParams, Timings, TokenLogprob
 from hetero.v1 import inference_pb2 as wire
+from hetero.v1 import placement_pb2 as wire_placement
 from placement.types import Device, DeviceKind, EncryptedStage, Plan, Stage
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -111,6 +112,15 @@ def test_model_goes_there_and_back(info: ModelInfo) -> None:
 def test_report_goes_there_and_back() -> None:
     report = SliceReport("openvino", "2026.4", "cpu", "bf16", 10, 2**40, 1.5)
     assert report_from_wire(report_to_wire(report)) == report
+
+
+@pytest.mark.parametrize("value", [0, 99])
+def test_enum_value_that_is_unknown_names_the_way_out(value: int) -> None:
+    device = wire_placement.Device(name="tpu", kind=value)
+    with pytest.raises(ConfigurationError, match=f"kind of device {value}.*update this client"):
+        plan_from_wire(wire_placement.Plan(stages=[wire_placement.Stage(device=device)]))
+    with pytest.raises(ConfigurationError, match=f"reason to end {value}.*update this client"):
+        convert.summary_from_wire(wire.Summary(finish_reason=value))
 
 
 def test_vectors_keep_every_bit() -> None:

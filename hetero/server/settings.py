@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from hetero.server.tls import ServerTls
 
+#: Calls that may wait to be looked at. Beyond gRPC's own thousand some end as cancelled, without a word.
+MAX_PENDING = 2**16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
@@ -41,4 +44,6 @@ class ServerSettings:
             ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_seconds * 1000)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self.min_ping_seconds * 1000)),
+            ("grpc.server.max_pending_requests", MAX_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
         )

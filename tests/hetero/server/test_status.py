@@ -10,6 +10,8 @@ from hetero.client import Client
 from hetero.server.server import Server
 from hetero.server.settings import ServerSettings
 from hetero.server.status import error_from, status_of
+from hetero.v1 import inference_pb2 as wire
+from hetero.v1.inference_pb2_grpc import HeteroServiceStub
 from placement import errors as placement_errors
 
 TABLE = [
@@ -129,6 +131,14 @@ def test_more_calls_than_allowed_are_refused(runtime: Runtime) -> None:
                 client.generate("Once")
             for stream in streams:
                 stream.close()
+
+
+def test_burst_of_calls_is_answered_or_refused_and_never_cancelled(server: Server) -> None:
+    """gRPC by itself looks at a thousand at once, and ends some of the others as cancelled."""
+    with grpc.insecure_channel(f"localhost:{server.port}") as channel:
+        stub = HeteroServiceStub(channel)
+        calls = [stub.GetModel.future(wire.GetModelRequest(), timeout=60) for _ in range(1500)]
+        assert {call.code() for call in calls} <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 def test_status_without_our_name_is_understood() -> None:

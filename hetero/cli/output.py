@@ -56,7 +56,7 @@ def only_results_on_stdout() -> Iterator[None]:
 
 def table(*columns: str) -> Table:
     """An empty table; columns whose name begins with `>` are set to the right."""
-    made = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2))
+    made = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     return made

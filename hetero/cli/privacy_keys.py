@@ -56,12 +56,16 @@ def tell_rotation(file: Path, *, new_key: bool, as_json: bool) -> None:
 
 
 @app.command()
-def show(file: PolicyFile) -> None:
+def show(file: PolicyFile, as_json: options.Json = False) -> None:
     """Print the public key, PEM, for who verifies receipts and the audit log."""
     from privacy.audit.signing import load_signer
     from privacy.policy.loading import load_policy
 
-    print(load_signer(load_policy(file).state.signing_key_file).public_pem.decode(), end="")
+    key = load_signer(load_policy(file).state.signing_key_file).public_pem.decode()
+    if as_json:
+        print_json({"public_key": key})
+    else:
+        print(key, end="")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from hetero.cli import options
 from hetero.cli.encode import Texts, read_texts
 from hetero.cli.output import note, only_results_on_stdout, out, print_json, table
 from hetero.cli.private_serve import serve
-from hetero.cli.running import read_settings, running
+from hetero.cli.running import check_encoder, read_settings, running
 from hetero.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def index(
     precision: options.Precision = None,
     address: options.Address = None,
     config: options.Config = None,
+    as_json: options.Json = False,
 ) -> None:
     """Turn documents into what `hetero private serve --documents` searches; every searcher gets their titles."""
     from hetero.encrypted_models import documents
@@ -128,9 +129,14 @@ def index(
     except (OSError, UnicodeDecodeError):
         raise InvalidRequestError(f"the file {str(file)!r} cannot be read as UTF-8 text") from None
     settings = read_settings(config, {"plan": plan, "precision": precision, "address": address})
-    with running(model, settings) as runtime:
-        save_spec(output, documents(output.stem, titles, _embedded(runtime, titles), encoder=model))
-    out().print(f"{len(titles)} documents in {output}", markup=False)
+    check_encoder(model, classifies=False)
+    with only_results_on_stdout() if as_json else nullcontext():
+        with running(model, settings) as runtime:
+            save_spec(output, documents(output.stem, titles, _embedded(runtime, titles), encoder=model))
+        if as_json:
+            print_json({"file": str(output), "documents": len(titles)})
+        else:
+            out().print(f"{len(titles)} documents in {output}", markup=False)
 
 
 @app.command()

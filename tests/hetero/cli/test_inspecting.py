@@ -1,17 +1,21 @@
 """Commands that start nothing: devices, plan, doctor, help."""
 
+import io
 import json
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from typer.main import get_command
 
 import hetero
-from hetero.cli.main import run
+from hetero.cli.main import app, run
+from hetero.cli.output import table
 
 COMMANDS = ("devices", "plan", "generate", "run", "serve", "embed", "classify", "doctor", "bench")
 
@@ -94,6 +98,24 @@ def test_output_into_a_closed_pipe_ends_without_a_traceback() -> None:
         command, shell=True, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3]
     )
     assert done.stderr == ""
+
+
+def test_every_command_takes_json_but_those_that_the_readme_names() -> None:
+    assert set(without_json(get_command(app), "")) == {"run", "privacy schema"}
+
+
+def without_json(command: object, path: str) -> Iterator[str]:
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from without_json(inner, f"{path} {name}".strip())
+    if not hasattr(command, "commands") and not any("--json" in each.opts for each in command.params):  # type: ignore[attr-defined]
+        yield path
+
+
+def test_table_of_a_plan_fits_a_narrow_terminal() -> None:
+    made, written = table(">stage", "device", "engine", "precision", ">blocks", "note"), io.StringIO()
+    made.add_row("0", "cpu", "openvino", "fp32", "0-6", "")
+    Console(file=written, width=50).print(made)
+    assert written.getvalue().split("\n")[0].split() == ["stage", "device", "engine", "precision", "blocks", "note"]
 
 
 def test_interrupt_while_the_command_is_imported_says_nothing() -> None:

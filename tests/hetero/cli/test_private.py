@@ -63,7 +63,7 @@ def test_search_and_classification_from_the_command_line(
     ("arguments", "sentence"),
     [
         (("serve",), "nothing to serve"),
-        (("serve", "--head", "missing.safetensors"), "no safetensors file"),
+        (("serve", "--head", "missing.safetensors"), "missing.safetensors cannot be read: No such file"),
         (("serve", "--layer", "minilm"), "FOLDER:NAME"),
         (("classify", "tiny", "--server", "localhost:1", "--text", ""), "no server answers"),
         (("index", "tiny", "missing.txt", "--output", "x"), "cannot be read"),

@@ -158,12 +158,16 @@ class Runtime:
         """The engine's counters at this moment."""
         return self._parts.engine.stats()
 
-    def tokenize(self, prompt: Prompt) -> tuple[int, ...]:
-        """The prompt's token ids. Raises InvalidRequestError where it is empty or the model does not generate."""
+    def tokenize(self, prompt: Prompt, *, of_any_length: bool = False) -> tuple[int, ...]:
+        """The prompt's token ids. Raises InvalidRequestError where it is empty or the model does not generate.
+
+        PromptTooLongError where it is seen at once that no context holds it, unless it may be `of_any_length`.
+        """
         config = self._parts.config
         if not isinstance(config, DecoderConfig):
             raise InvalidRequestError(f"{self.model} is an encoder and does not generate; embed or classify with it")
-        return tokenize(self._parts.tokenizer, prompt, config.vocabulary_size, self._parts.context_tokens)
+        most_tokens = None if of_any_length else self._parts.context_tokens
+        return tokenize(self._parts.tokenizer, prompt, config.vocabulary_size, most_tokens)
 
     def submit(
         self,

@@ -52,7 +52,7 @@ class Identity:
 
 def text_prompts(runtime: "Runtime", text: str, length: int, count: int) -> Prompts:
     """`count` pieces of `length` tokens, evenly spread over `text`. Raises InvalidRequestError if it is too short."""
-    ids = runtime.tokenize(text)
+    ids = runtime.tokenize(text, of_any_length=True)
     if len(ids) < length + count:
         raise InvalidRequestError(f"the text has {len(ids)} tokens: too few for {count} prompts of {length}")
     starts = [index * (len(ids) - length) // count for index in range(count)]

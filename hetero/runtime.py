@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from adaptive.modes import AdaptiveChoice
@@ -159,10 +158,8 @@ class Runtime:
         return self._parts.engine.stats()
 
     def tokenize(self, prompt: Prompt, *, of_any_length: bool = False) -> tuple[int, ...]:
-        """The prompt's token ids. Raises InvalidRequestError where it is empty or the model does not generate.
-
-        PromptTooLongError where it is seen at once that no context holds it, unless it may be `of_any_length`.
-        """
+        """The prompt's token ids. Raises InvalidRequestError where it is empty or the model does not generate, and
+        PromptTooLongError where no context can hold it, unless it may be `of_any_length`."""
         config = self._parts.config
         if not isinstance(config, DecoderConfig):
             raise InvalidRequestError(f"{self.model} is an encoder and does not generate; embed or classify with it")
@@ -223,9 +220,7 @@ class Runtime:
     def __enter__(self) -> "Runtime":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _items(self, events: "queue.SimpleQueue[Event]") -> Iterator[Chunk | Ending]:

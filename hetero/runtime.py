@@ -21,12 +21,12 @@ from hetero.describing import describe
 from hetero.encoding import Vectors, class_scores, submit_texts
 from hetero.engine.requests import Event, Failed, GenerateRequest, Leaving, Sink
 from hetero.engine.settings import EngineStats
-from hetero.errors import InvalidRequestError, UnavailableError
+from hetero.errors import UnavailableError
 from hetero.exits.control import Limits
 from hetero.exits.opening import Wish
-from hetero.models.config import DecoderConfig, EncoderConfig
 from hetero.progress import ProgressCallback, ignore
 from hetero.prompts import Prompt, tokenize
+from hetero.purposes import require_classifier, require_decoder, require_embedder
 from hetero.runtime_settings import RuntimeSettings
 from hetero.starting import start_parts
 from hetero.streams import CompletionStream, Ending
@@ -160,9 +160,7 @@ class Runtime:
     def tokenize(self, prompt: Prompt, *, of_any_length: bool = False) -> tuple[int, ...]:
         """The prompt's token ids. Raises InvalidRequestError where it is empty or the model does not generate, and
         PromptTooLongError where no context can hold it, unless it may be `of_any_length`."""
-        config = self._parts.config
-        if not isinstance(config, DecoderConfig):
-            raise InvalidRequestError(f"{self.model} is an encoder and does not generate; embed or classify with it")
+        config = require_decoder(self.model, self._parts.config)
         most_tokens = None if of_any_length else self._parts.context_tokens
         return tokenize(self._parts.tokenizer, prompt, config.vocabulary_size, most_tokens)
 
@@ -194,14 +192,12 @@ class Runtime:
 
     def submit_embedding(self, texts: Sequence[str]) -> Vectors:
         """Like `embed`, without waiting."""
-        if self._encoder().labels:
-            raise InvalidRequestError(f"{self.model} has a classification head and does not embed; classify with it")
+        require_embedder(self.model, self._parts.config)
         return self._submit_texts(texts)
 
     def submit_classification(self, texts: Sequence[str], adaptive: AdaptiveChoice | None = None) -> Vectors:
         """Like `classify`, without waiting; gives the class logits and, once done, their depths."""
-        if not self._encoder().labels:
-            raise InvalidRequestError(f"{self.model} has no classification head; embed with it")
+        require_classifier(self.model, self._parts.config)
         return self._submit_texts(texts, self._parts.exits.limits(adaptive))
 
     def submit_observation(self, texts: Sequence[str]) -> Vectors:
@@ -233,12 +229,6 @@ class Runtime:
                 yield Ending(*counts, event.finish_reason, event.timings, event.seed, self.plan)
                 return
             yield event
-
-    def _encoder(self) -> EncoderConfig:
-        config = self._parts.config
-        if not isinstance(config, EncoderConfig):
-            raise InvalidRequestError(f"{self.model} is a decoder and gives no vectors; generate with it")
-        return config
 
     def _submit_texts(self, texts: Sequence[str], limits: Limits | None = None) -> Vectors:
         self._check_open()

@@ -12,32 +12,29 @@ from hetero.confinement import Confinement
 from hetero.errors import ConfigurationError
 from hetero.exits.opening import Wish
 from hetero.limits import TOKEN_WISHES
+from hetero.validation import is_whole
 from placement.types import Plan
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _EXITS = get_args(get_args(Wish)[0])
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 #: What must hold of a field's value that is not the usual one, and how the message says it.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "plan": (lambda v: isinstance(v, str | Plan), "a plan's text or a Plan"),
     "precision": (lambda v: v in _PRECISIONS, f"one of {', '.join(_PRECISIONS)}"),
-    "context_tokens": (_is_whole, "a whole number of tokens"),
+    "context_tokens": (is_whole, "a whole number of tokens"),
     "address": (lambda v: isinstance(v, str), "the HOST:PORT of a Ray cluster"),
-    "max_sequences": (_is_whole, "a whole number"),
-    "kv_blocks": (_is_whole, "a whole number"),
-    "kv_memory_bytes": (_is_whole, "a whole number of bytes"),
-    "max_batch_tokens": (_is_whole, "a whole number"),
-    "max_waiting": (_is_whole, "a whole number"),
-    "micro_batches": (_is_whole, "a whole number"),
-    "threads": (lambda v: _is_whole(v) and v >= 0, "a whole number of at least 0 (0: all)"),
+    "max_sequences": (is_whole, "a whole number"),
+    "kv_blocks": (is_whole, "a whole number"),
+    "kv_memory_bytes": (is_whole, "a whole number of bytes"),
+    "max_batch_tokens": (is_whole, "a whole number"),
+    "max_waiting": (is_whole, "a whole number"),
+    "micro_batches": (is_whole, "a whole number"),
+    "threads": (lambda v: is_whole(v) and v >= 0, "a whole number of at least 0 (0: all)"),
     "cache": (lambda v: isinstance(v, Path), "a pathlib.Path"),
     "exits": (lambda v: isinstance(v, tuple) or v in _EXITS, f"one of {', '.join(_EXITS)}, or a tuple of depths"),
-    "draft_depth": (_is_whole, "a whole number of blocks"),
+    "draft_depth": (is_whole, "a whole number of blocks"),
 }
 
 

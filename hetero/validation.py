@@ -23,7 +23,8 @@ def _holds(value: object) -> bool:
     return isinstance(value, Collection) and not isinstance(value, str | bytes)
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether the value is an integer; True and False are none here."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -33,9 +34,9 @@ def _is_real(value: object) -> bool:
 
 #: Field, what must hold, and how the message says it.
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("max_tokens", lambda v: _is_whole(v) and v >= 1, "a whole number of at least 1"),
+    ("max_tokens", lambda v: is_whole(v) and v >= 1, "a whole number of at least 1"),
     ("temperature", lambda v: _is_real(v) and v >= 0, "a number of at least 0"),
-    ("top_k", lambda v: _is_whole(v) and v >= 0, "a whole number of at least 0 (0 is off)"),
+    ("top_k", lambda v: is_whole(v) and v >= 0, "a whole number of at least 0 (0 is off)"),
     ("top_p", lambda v: _is_real(v) and 0 < v <= 1, "above 0 and at most 1"),
     ("min_p", lambda v: _is_real(v) and 0 <= v <= 1, "from 0 to 1"),
     (
@@ -43,8 +44,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda v: _is_real(v) and _PENALTIES[0] <= v <= _PENALTIES[1],
         f"a number from {_PENALTIES[0]} to {_PENALTIES[1]} (1 is off)",
     ),
-    ("seed", lambda v: v is None or (_is_whole(v) and 0 <= v < _SEED_LIMIT), "from 0 to 2^63 - 1"),
-    ("logprobs", lambda v: v is None or (_is_whole(v) and 0 <= v <= MAX_LOGPROBS), f"from 0 to {MAX_LOGPROBS}"),
+    ("seed", lambda v: v is None or (is_whole(v) and 0 <= v < _SEED_LIMIT), "from 0 to 2^63 - 1"),
+    ("logprobs", lambda v: v is None or (is_whole(v) and 0 <= v <= MAX_LOGPROBS), f"from 0 to {MAX_LOGPROBS}"),
     ("private_clip", lambda v: _is_real(v) and v >= 0, "a number of at least 0 (0 is off)"),
     ("ignore_eos", lambda v: isinstance(v, bool), "True or False"),
     ("stop", _holds, "a sequence of strings"),
@@ -112,7 +113,7 @@ def check_private(sampling: SamplingParams) -> None:
 def check_token_ids(field: str, token_ids: Sequence[int], vocabulary_size: int) -> None:
     """Raise InvalidRequestError where an id is not a whole number in [0, vocabulary_size)."""
     for token_id in token_ids:
-        if not (_is_whole(token_id) and 0 <= token_id < vocabulary_size):
+        if not (is_whole(token_id) and 0 <= token_id < vocabulary_size):
             raise InvalidRequestError(
                 f"{field} holds {_shown(token_id)} but the model's token ids are from 0 to {vocabulary_size - 1}"
             )

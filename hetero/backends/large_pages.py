@@ -28,7 +28,7 @@ def use_large_pages() -> int:
         return 0
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    full = [page for area in list(_areas(Path("/proc/self/smaps").read_text())) for page in _full_pages(*area)]
+    full = [page for area in _areas(Path("/proc/self/smaps").read_text()) for page in _full_pages(*area)]
     for page in full:
         madvise(page, _LARGE_PAGE_BYTES, _MADV_HUGEPAGE)
         madvise(page, _LARGE_PAGE_BYTES, _MADV_COLLAPSE)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from hetero.cli.output import note, starting
 from hetero.config import Settings, load_settings
-from hetero.errors import InvalidRequestError
 from hetero.types import SamplingParams
 from hetero.validation import check_sampling
 
@@ -27,29 +26,22 @@ def check_early(model: str, sampling: SamplingParams) -> None:
 
     Raises InvalidRequestError or ModelError.
     """
-    from hetero.models.config import EncoderConfig
     from hetero.models.config_reader import read_config
     from hetero.models.source import resolve
+    from hetero.purposes import require_decoder
 
-    config = read_config(resolve(model))
-    if isinstance(config, EncoderConfig):
-        raise InvalidRequestError(f"{model} is an encoder and does not generate; embed or classify with it")
+    config = require_decoder(model, read_config(resolve(model)))
     check_sampling(sampling, config.vocabulary_size)
 
 
 def check_encoder(model: str, classifies: bool) -> None:
     """Refuse a model that gives no vectors, or no classes, before anything is started. Raises like `check_early`."""
-    from hetero.models.config import EncoderConfig
     from hetero.models.config_reader import read_config
     from hetero.models.source import resolve
+    from hetero.purposes import require_classifier, require_embedder
 
-    config = read_config(resolve(model))
-    if not isinstance(config, EncoderConfig):
-        raise InvalidRequestError(f"{model} is a decoder and gives no vectors; generate with it")
-    if classifies and not config.labels:
-        raise InvalidRequestError(f"{model} has no classification head; embed with it")
-    if config.labels and not classifies:
-        raise InvalidRequestError(f"{model} has a classification head and does not embed; classify with it")
+    require = require_classifier if classifies else require_embedder
+    require(model, read_config(resolve(model)))
 
 
 def start(model: str, settings: Settings, confinement: "Confinement | None" = None) -> "Runtime":
